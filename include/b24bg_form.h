@@ -1,0 +1,50 @@
+/* application/x-www-form-urlencoded bytes -> a bounded apr_table_t, strictly.
+ *
+ * Pure. Thread: any; nothing is shared. The table points into the caller's buffer, so it lives as
+ * long as the shorter of buffer and pool.
+ */
+#ifndef B24BG_FORM_H
+#define B24BG_FORM_H
+
+#include <apr_pools.h>
+#include <apr_tables.h>
+
+/* The longest documented form, ONAPPINSTALL, has 18 fields (protocol.md 5.3). The bound also keeps
+ * the search for duplicates, which is quadratic, below 2,100 comparisons. */
+#define B24BG_FORM_FIELDS_MAX 64
+
+typedef enum {
+    B24BG_FORM_OK,
+    B24BG_FORM_BAD_ESCAPE, /* "%" without two hexadecimal digits behind it */
+    B24BG_FORM_NUL,        /* a NUL byte, raw or escaped */
+    B24BG_FORM_TWICE,      /* a name that stood before, where that is not allowed */
+    B24BG_FORM_TOO_MANY    /* more than B24BG_FORM_FIELDS_MAX fields */
+} b24bg_form_result_e;
+
+/* What a name that stands twice means. */
+typedef enum {
+    B24BG_FORM_REFUSE_TWICE, /* bodies: no honest form has it */
+    B24BG_FORM_LAST_WINS     /* queries: Bitrix24 appends its own behind the handler's */
+} b24bg_form_twice_e;
+
+/* Decodes text[0..length) in place; text[length] must be writable. Empty pairs are skipped, a name
+ * without "=" has the value "". On success *fields holds the decoded pairs in their order. On
+ * failure *culprit names the field, cut and cleaned for display, and *fields is left alone. */
+b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t length,
+                                     b24bg_form_twice_e twice, apr_table_t **fields,
+                                     const char **culprit);
+
+/* The value of a field, or NULL. Unlike apr_table_get it heeds case, as Bitrix24 does:
+ * member_id and MEMBER_ID are two fields. */
+const char *b24bg_form_get(const apr_table_t *fields, const char *name);
+
+/* A copy of text fit for a log line or a plain text answer: control characters (C1 in UTF-8
+ * included) become blanks, double quotes become single ones, and it is cut to at most `longest`
+ * bytes, never inside a UTF-8 character. */
+char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest);
+
+/* Overwrites in place the value of every field `name` in encoded text with "-". For what goes to
+ * access logs. */
+void b24bg_form_hide(char *text, const char *name);
+
+#endif

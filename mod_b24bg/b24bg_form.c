@@ -1,0 +1,169 @@
+#include "b24bg_form.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+#include <string.h>
+
+/* A field's name in an answer: long enough for every documented one. */
+#define CULPRIT_LONGEST 64
+
+static int hex_digit(unsigned char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Decodes [from, end) in place and ends it with NUL, for which *end must be writable. */
+static b24bg_form_result_e decode(char *from, char *end)
+{
+    char *to = from;
+
+    while (from < end) {
+        char c = *from++;
+        if (c == '%') {
+            int high = end - from >= 2 ? hex_digit((unsigned char)from[0]) : -1;
+            int low = high >= 0 ? hex_digit((unsigned char)from[1]) : -1;
+            if (low < 0) {
+                *to = '\0';
+                return B24BG_FORM_BAD_ESCAPE;
+            }
+            c = (char)(high << 4 | low);
+            from += 2;
+        } else if (c == '+') {
+            c = ' ';
+        }
+        if (c == '\0') {
+            *to = '\0';
+            return B24BG_FORM_NUL;
+        }
+        *to++ = c;
+    }
+    *to = '\0';
+    return B24BG_FORM_OK;
+}
+
+static apr_table_entry_t *find(const apr_table_t *fields, const char *name)
+{
+    const apr_array_header_t *list = apr_table_elts(fields);
+    apr_table_entry_t *entry = (apr_table_entry_t *)list->elts;
+    int i;
+
+    for (i = 0; i < list->nelts; i++, entry++) {
+        if (strcmp(entry->key, name) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static b24bg_form_result_e add(apr_table_t *fields, const char *name, char *value,
+                               b24bg_form_twice_e twice)
+{
+    apr_table_entry_t *before = find(fields, name);
+
+    if (before && twice == B24BG_FORM_REFUSE_TWICE) {
+        return B24BG_FORM_TWICE;
+    }
+    if (before) {
+        before->val = value;
+        return B24BG_FORM_OK;
+    }
+    if (apr_table_elts(fields)->nelts == B24BG_FORM_FIELDS_MAX) {
+        return B24BG_FORM_TOO_MANY;
+    }
+    apr_table_addn(fields, name, value);
+    return B24BG_FORM_OK;
+}
+
+b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t length,
+                                     b24bg_form_twice_e twice, apr_table_t **fields,
+                                     const char **culprit)
+{
+    apr_table_t *found = apr_table_make(pool, 16);
+    char *end = text + length;
+
+    while (text < end) {
+        char *name = text;
+        char *stop = memchr(text, '&', (apr_size_t)(end - text));
+        char *value;
+        b24bg_form_result_e result;
+
+        stop = stop ? stop : end;
+        text = stop + 1;
+        if (stop == name) {
+            continue;
+        }
+        value = memchr(name, '=', (apr_size_t)(stop - name));
+        value = value ? value : stop;
+        result = decode(name, value);
+        if (result == B24BG_FORM_OK) {
+            value += value < stop;
+            result = decode(value, stop);
+        }
+        if (result == B24BG_FORM_OK) {
+            result = add(found, name, value, twice);
+        }
+        if (result != B24BG_FORM_OK) {
+            *culprit = b24bg_form_clean(pool, name, CULPRIT_LONGEST);
+            return result;
+        }
+    }
+    *fields = found;
+    return B24BG_FORM_OK;
+}
+
+const char *b24bg_form_get(const apr_table_t *fields, const char *name)
+{
+    const apr_table_entry_t *entry = find(fields, name);
+
+    return entry ? entry->val : NULL;
+}
+
+char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest)
+{
+    apr_size_t length = strlen(text);
+    char *clean;
+    apr_size_t i;
+
+    if (length > longest) {
+        length = longest;
+        while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
+            length--;
+        }
+    }
+    clean = apr_pstrmemdup(pool, text, length);
+    for (i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)clean[i];
+        if (c < 0x20 || c == 0x7F) {
+            clean[i] = ' ';
+        } else if (c == '"') {
+            clean[i] = '\'';
+        } else if (c == 0xC2 && (unsigned char)clean[i + 1] >= 0x80 &&
+                   (unsigned char)clean[i + 1] < 0xA0) {
+            clean[i] = clean[i + 1] = ' ';
+        }
+    }
+    return clean;
+}
+
+void b24bg_form_hide(char *text, const char *name)
+{
+    apr_size_t length = strlen(name);
+    char *found = text;
+
+    while ((found = strstr(found, name)) != NULL) {
+        char *value = found + length + 1;
+        if (found[length] == '=' && (found == text || strchr("?& ", found[-1])) && *value) {
+            apr_size_t value_length = strcspn(value, "& ");
+            if (value_length > 0) {
+                *value = '-';
+                memmove(value + 1, value + value_length, strlen(value + value_length) + 1);
+            }
+        }
+        found += length;
+    }
+}
