@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 /* Steps along one chain. With two heads per place chains have one or two links; the bound only
  * keeps a reader finite that strays into another chain while a place changes hands. */
 #define CHAIN_MAX 256
+/* Attempts at the lock, a yield of the processor apart: about 50 us in all. */
+#define LOCK_TRIES 100
 /* Renders are remembered in sets of one cache line. */
 #define RENDER_WAYS 8
 #define RENDERS_PER_PORTAL 16
@@ -204,9 +207,8 @@ static b24bg_portal_ref_t find(b24bg_table_t *table, apr_uint32_t bucket, int ap
 
 /* Changing the set of portals: one writer at a time */
 
-static int try_lock(b24bg_table_t *table)
+static int take_lock(b24bg_table_t *table, apr_uint32_t self)
 {
-    apr_uint32_t self = (apr_uint32_t)getpid();
     apr_uint32_t owner = 0;
 
     if (atomic_compare_exchange_strong(&table->writer, &owner, self)) {
@@ -214,6 +216,22 @@ static int try_lock(b24bg_table_t *table)
     }
     return owner != self && kill((pid_t)owner, 0) != 0 && errno == ESRCH &&
            atomic_compare_exchange_strong(&table->writer, &owner, self);
+}
+
+/* A change takes microseconds, so a few turns of the processor are enough unless its writer was
+ * stopped in the middle; then we go without. */
+static int try_lock(b24bg_table_t *table)
+{
+    apr_uint32_t self = (apr_uint32_t)getpid();
+    int tries;
+
+    for (tries = 0; tries < LOCK_TRIES; tries++) {
+        if (take_lock(table, self)) {
+            return 1;
+        }
+        sched_yield();
+    }
+    return 0;
 }
 
 static void unlock(b24bg_table_t *table)
