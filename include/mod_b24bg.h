@@ -66,12 +66,21 @@ typedef struct {
     const char *use; /* B24bgUse, or NULL */
 } b24bg_location_t;
 
+/* A section whose SetHandler names one of our handlers. */
+typedef struct {
+    const server_rec *server;
+    const char *path; /* of a <Location>, else NULL */
+    int kind;         /* b24bg_kind_e */
+    const char *at;   /* "file:line" */
+} b24bg_place_t;
+
 /* What all servers share; lives in pconf. */
 typedef struct {
-    apr_array_header_t *apps; /* b24bg_app_t *, of all servers */
-    apr_array_header_t *uses; /* every B24bgUse, for the check */
-    b24bg_app_t *open_app;    /* the <B24bgApp> being read */
-    b24bg_app_t *default_app; /* meant where a server knows no app */
+    apr_array_header_t *apps;   /* b24bg_app_t *, of all servers */
+    apr_array_header_t *uses;   /* every B24bgUse, for the check */
+    apr_array_header_t *places; /* b24bg_place_t, known once the configuration is checked */
+    b24bg_app_t *open_app;      /* the <B24bgApp> being read */
+    b24bg_app_t *default_app;   /* meant where a server knows no app */
     apr_uint32_t max_portals;
     int configured;       /* some directive of ours was there */
     b24bg_table_t *table; /* NULL: the module is not used */
@@ -81,7 +90,7 @@ extern b24bg_main_t *b24bg_main;
 
 /* A request on one of our URLs. Lives in r->pool. */
 typedef struct {
-    b24bg_app_t *app; /* NULL: this Location's app is ambiguous */
+    b24bg_app_t *app; /* set when handled */
     b24bg_table_request_t count;
     const char *member_id; /* of a well-formed load, else NULL */
     int handled;           /* our handler ran: count it at the end */
@@ -96,8 +105,10 @@ void *b24bg_config_create_location(apr_pool_t *pool, char *place);
 void *b24bg_config_merge_location(apr_pool_t *pool, void *base, void *add);
 /* OK, or an httpd error after it has logged what is wrong and where. */
 int b24bg_config_check(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
-/* 1 if anything in the configuration asks for the module. */
+/* 1 if anything in the configuration asks for the module; known after the check. */
 int b24bg_config_is_used(void);
+/* The kind of our handler that these sections set, or -1. */
+int b24bg_config_kind_here(request_rec *r);
 /* The app of a request, or NULL where the Location would have to say which (B24bgUse). */
 b24bg_app_t *b24bg_config_app(const server_rec *s, const b24bg_location_t *location);
 /* The kind that a handler's name stands for, or -1. */

@@ -2,6 +2,7 @@
 #include "mod_b24bg.h"
 
 #include <ap_config.h>
+#include <ap_expr.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -23,6 +24,7 @@ APLOG_USE_MODULE(b24bg);
 typedef struct {
     const char *name;
     const char *at;
+    const char *path; /* of its section */
     server_rec *server;
 } use_t;
 
@@ -44,6 +46,7 @@ void b24bg_config_begin(apr_pool_t *pconf)
     b24bg_main = apr_pcalloc(pconf, sizeof(*b24bg_main));
     b24bg_main->apps = apr_array_make(pconf, 2, sizeof(b24bg_app_t *));
     b24bg_main->uses = apr_array_make(pconf, 2, sizeof(use_t));
+    b24bg_main->places = apr_array_make(pconf, 4, sizeof(b24bg_place_t));
     b24bg_main->max_portals = B24BG_TABLE_PORTALS_DEFAULT;
     b24bg_main->default_app = new_app(pconf, "default");
     b24bg_main->default_app->page = b24bg_page_build(pconf, b24bg_main->default_app->scripts,
@@ -288,6 +291,7 @@ static const char *set_use(cmd_parms *cmd, void *conf, const char *name)
     use = apr_array_push(b24bg_main->uses);
     use->name = name;
     use->at = where(cmd);
+    use->path = cmd->path;
     use->server = cmd->server;
     return NULL;
 }
@@ -495,6 +499,19 @@ int b24bg_config_kind(const char *handler)
     return -1;
 }
 
+/* SetHandler takes an expression since httpd 2.4.54; ours is a word. */
+int b24bg_config_kind_here(request_rec *r)
+{
+    const core_dir_config *dir = ap_get_core_module_config(r->per_dir_config);
+    const char *handler = dir->handler;
+    const char *error = NULL;
+
+    if (!handler && dir->expr_handler) {
+        handler = ap_expr_str_exec(r, dir->expr_handler, &error);
+    }
+    return error ? -1 : b24bg_config_kind(handler);
+}
+
 static b24bg_app_t *named_app(const server_rec *s, const char *name)
 {
     const b24bg_server_t *server = ap_get_module_config(s->module_config, &b24bg_module);
@@ -526,7 +543,13 @@ b24bg_app_t *b24bg_config_app(const server_rec *s, const b24bg_location_t *locat
     }
 }
 
-/* Walks the whole configuration as it was read, in its order. */
+int b24bg_config_is_used(void)
+{
+    return b24bg_main->configured || b24bg_main->places->nelts;
+}
+
+/* Finding the places: the configuration as it was read, in its order */
+
 static const ap_directive_t *next_directive(const ap_directive_t *at)
 {
     if (at->first_child) {
@@ -538,19 +561,44 @@ static const ap_directive_t *next_directive(const ap_directive_t *at)
     return at ? at->next : NULL;
 }
 
-int b24bg_config_is_used(void)
+static const server_rec *server_of(const ap_directive_t *at, const server_rec *main_server)
+{
+    const server_rec *s;
+
+    while (at && ap_cstr_casecmp(at->directive, "<VirtualHost") != 0) {
+        at = at->parent;
+    }
+    for (s = main_server->next; at && s; s = s->next) {
+        if (s->defn_name && strcmp(s->defn_name, at->filename) == 0 &&
+            s->defn_line_number == (unsigned)at->line_num) {
+            return s;
+        }
+    }
+    return main_server;
+}
+
+static void find_places(apr_pool_t *pool, const server_rec *main_server)
 {
     const ap_directive_t *at;
 
-    for (at = ap_conftree; at && !b24bg_main->configured; at = next_directive(at)) {
+    for (at = ap_conftree; at; at = next_directive(at)) {
         const char *arguments = at->args;
-        if ((ap_cstr_casecmp(at->directive, "SetHandler") == 0 ||
-             ap_cstr_casecmp(at->directive, "AddHandler") == 0) &&
-            strstr(arguments, "b24bg-")) {
-            return 1;
+        b24bg_place_t place = {NULL, NULL, -1, NULL};
+        if (ap_cstr_casecmp(at->directive, "SetHandler") == 0 ||
+            ap_cstr_casecmp(at->directive, "AddHandler") == 0) {
+            place.kind = b24bg_config_kind(ap_getword_conf(pool, &arguments));
         }
+        if (place.kind < 0) {
+            continue;
+        }
+        place.server = server_of(at, main_server);
+        place.at = apr_psprintf(pool, "%s:%d", at->filename, at->line_num);
+        if (at->parent && ap_cstr_casecmp(at->parent->directive, "<Location") == 0) {
+            arguments = apr_pstrmemdup(pool, at->parent->args, strcspn(at->parent->args, ">"));
+            place.path = ap_getword_conf(pool, &arguments);
+        }
+        APR_ARRAY_PUSH(b24bg_main->places, b24bg_place_t) = place;
     }
-    return b24bg_main->configured;
 }
 
 /* The cross-directive check */
@@ -572,23 +620,32 @@ static int check_uses(void)
     return 1;
 }
 
-/* A section without a directive of ours has no record of ours. */
-static int check_locations(server_rec *s)
+/* 1 if some B24bgUse may reach the place: its own section's, or one around it. */
+static int has_use(const b24bg_place_t *place)
 {
-    static const b24bg_location_t nothing_said;
-    const core_server_config *core = ap_get_core_module_config(s->module_config);
     int i;
 
-    for (i = 0; i < core->sec_url->nelts; i++) {
-        ap_conf_vector_t *section = APR_ARRAY_IDX(core->sec_url, i, ap_conf_vector_t *);
-        const core_dir_config *dir = ap_get_core_module_config(section);
-        const b24bg_location_t *location = ap_get_module_config(section, &b24bg_module);
-        if (b24bg_config_kind(dir->handler) >= 0 &&
-            !b24bg_config_app(s, location ? location : &nothing_said)) {
-            ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, s,
-                         "B24BG0007: SetHandler \"%s\" in <Location \"%s\">: this server knows "
-                         "several apps; name the one to serve with B24bgUse",
-                         dir->handler, dir->d);
+    for (i = 0; i < b24bg_main->uses->nelts; i++) {
+        const use_t *use = &APR_ARRAY_IDX(b24bg_main->uses, i, use_t);
+        if (!place->path || strncmp(place->path, use->path, strlen(use->path)) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int check_places(void)
+{
+    static const b24bg_location_t nothing_said;
+    int i;
+
+    for (i = 0; i < b24bg_main->places->nelts; i++) {
+        const b24bg_place_t *place = &APR_ARRAY_IDX(b24bg_main->places, i, b24bg_place_t);
+        if (!has_use(place) && !b24bg_config_app(place->server, &nothing_said)) {
+            ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, place->server,
+                         "B24BG0007: SetHandler b24bg-%s at %s: this server knows several apps; "
+                         "name the one to serve with B24bgUse",
+                         b24bg_kind_name(place->kind), place->at);
             return 0;
         }
     }
@@ -597,16 +654,8 @@ static int check_locations(server_rec *s)
 
 int b24bg_config_check(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    (void)pconf;
     (void)plog;
     (void)ptemp;
-    if (!check_uses()) {
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    for (; s; s = s->next) {
-        if (!check_locations(s)) {
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-    return OK;
+    find_places(pconf, s);
+    return check_uses() && check_places() ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }

@@ -33,28 +33,6 @@ typedef struct {
     int cut; /* it was longer than the limit */
 } body_t;
 
-/* Claiming. A request for one of our Locations needs no file: without the walk over the file
- * system it costs less than an empty handler (engineering.md section 5). Access control is
- * untouched: httpd walks the Locations before and after, and asks all its checkers. */
-
-static const char *const no_file = "b24bg:";
-
-int b24bg_request_translate(request_rec *r)
-{
-    const core_dir_config *dir = ap_get_core_module_config(r->per_dir_config);
-
-    if (b24bg_config_kind(dir->handler) < 0 || !ap_is_initial_req(r)) {
-        return DECLINED;
-    }
-    r->filename = apr_pstrdup(r->pool, no_file);
-    return OK;
-}
-
-int b24bg_request_map(request_rec *r)
-{
-    return r->filename && strcmp(r->filename, no_file) == 0 ? OK : DECLINED;
-}
-
 /* Secrets in the URL: APP_SID in the query and the key at the end of the error URL. They must not
  * reach access logs and server-status, which show the request line. */
 
@@ -74,29 +52,22 @@ static void hide_last_segment(char *text)
 /* 1 if the URL is exactly that of a <Location> for notices: then there is no key behind it. */
 static int has_no_key(const request_rec *r)
 {
-    const core_server_config *core = ap_get_core_module_config(r->server->module_config);
     int i;
 
-    for (i = 0; i < core->sec_url->nelts; i++) {
-        const core_dir_config *dir =
-            ap_get_core_module_config(APR_ARRAY_IDX(core->sec_url, i, ap_conf_vector_t *));
-        if (b24bg_config_kind(dir->handler) == B24BG_KIND_ERROR && dir->d &&
-            strcmp(r->uri, dir->d) == 0) {
+    for (i = 0; i < b24bg_main->places->nelts; i++) {
+        const b24bg_place_t *place = &APR_ARRAY_IDX(b24bg_main->places, i, b24bg_place_t);
+        if (place->kind == B24BG_KIND_ERROR && place->path && strcmp(r->uri, place->path) == 0) {
             return 1;
         }
     }
     return 0;
 }
 
-static void hide_key(request_rec *r)
+/* The request line: "POST /b24/error/<key>?... HTTP/1.1". */
+static void hide_key_in_line(request_rec *r)
 {
     char *line = strchr(r->the_request, ' ');
 
-    if (has_no_key(r)) {
-        return;
-    }
-    hide_last_segment(r->uri);
-    hide_last_segment(r->unparsed_uri);
     if (line) {
         char *version = line + 1 + strcspn(line + 1, " ");
         const char *rest = apr_pstrdup(r->pool, version);
@@ -106,19 +77,66 @@ static void hide_key(request_rec *r)
     }
 }
 
-static void hide_secrets(request_rec *r, b24bg_kind_e kind)
+/* What loggers and server-status show; nobody decides anything by it. */
+static void hide_in_line(request_rec *r, b24bg_kind_e kind)
 {
-    if (r->args) {
-        b24bg_form_hide(r->args, "APP_SID");
-        b24bg_form_hide(r->unparsed_uri, "APP_SID");
-        b24bg_form_hide(r->the_request, "APP_SID");
-    }
-    if (kind == B24BG_KIND_ERROR) {
-        hide_key(r);
+    b24bg_form_hide(r->the_request, "APP_SID");
+    b24bg_form_hide(r->unparsed_uri, "APP_SID");
+    if (kind == B24BG_KIND_ERROR && !has_no_key(r)) {
+        hide_key_in_line(r);
+        hide_last_segment(r->unparsed_uri);
     }
     if (r->connection->sbh) {
         ap_update_child_status(r->connection->sbh, SERVER_BUSY_WRITE, r);
     }
+}
+
+/* What the request is decided by: when that is done. */
+static void hide_in_url(request_rec *r, b24bg_kind_e kind)
+{
+    if (r->args) {
+        b24bg_form_hide(r->args, "APP_SID");
+    }
+    if (kind == B24BG_KIND_ERROR && !has_no_key(r)) {
+        hide_last_segment(r->uri);
+    }
+}
+
+/* Claiming. A request for one of our Locations needs no file: without the walk over the file
+ * system it costs less than an empty handler (engineering.md section 5). Access control is
+ * untouched: httpd walks the Locations before and after, and asks all its checkers. */
+
+static const char no_file[] = "b24bg:";
+
+/* Our record of a request; with the first look at it its secrets leave the request line, also when
+ * an access checker refuses it later. */
+static b24bg_request_t *recognise(request_rec *r, b24bg_kind_e kind)
+{
+    b24bg_request_t *request = apr_pcalloc(r->pool, sizeof(*request));
+
+    request->count.kind = kind;
+    ap_set_module_config(r->request_config, &b24bg_module, request);
+    hide_in_line(r, kind);
+    return request;
+}
+
+/* Not after a rewrite: the sections that say SetHandler were found for the URL before it. */
+int b24bg_request_translate(request_rec *r)
+{
+    int kind;
+
+    if (!ap_is_initial_req(r) || r->uri != r->parsed_uri.path ||
+        (kind = b24bg_config_kind_here(r)) < 0) {
+        return DECLINED;
+    }
+    recognise(r, kind);
+    r->filename = apr_pstrdup(r->pool, no_file);
+    return OK;
+}
+
+int b24bg_request_map(request_rec *r)
+{
+    return r->filename && strcmp(r->filename, no_file) == 0 ? OK : DECLINED;
 }
 
 /* Reading */
@@ -576,8 +594,11 @@ static int serve_error(request_rec *r, b24bg_request_t *request, char *args)
 
 static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *app)
 {
-    b24bg_request_t *request = apr_pcalloc(r->pool, sizeof(*request));
+    b24bg_request_t *request = ap_get_module_config(r->request_config, &b24bg_module);
 
+    if (!request) {
+        request = recognise(r, kind);
+    }
     request->app = app;
     request->handled = 1;
     request->count.app = app->row;
@@ -585,7 +606,6 @@ static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *ap
     request->count.reason = B24BG_REASON_ACCEPTED;
     apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
     apr_table_setn(r->err_headers_out, "X-Content-Type-Options", "nosniff");
-    ap_set_module_config(r->request_config, &b24bg_module, request);
     return request;
 }
 
@@ -609,18 +629,21 @@ int b24bg_request_handler(request_rec *r)
     }
     request = begin(r, kind, app);
     args = apr_pstrdup(r->pool, r->args ? r->args : "");
-    hide_secrets(r, kind);
     return kind == B24BG_KIND_WORKER ? serve_worker(r, request, args)
                                      : serve_error(r, request, args);
 }
 
 /* Runs when the last byte was handed to the network, or the client has gone; before the loggers,
- * which then find the notes. */
+ * which then find the notes and no secrets. */
 int b24bg_request_finish(request_rec *r)
 {
     b24bg_request_t *request = ap_get_module_config(r->request_config, &b24bg_module);
 
-    if (!request || !request->handled) {
+    if (!request) {
+        return DECLINED;
+    }
+    hide_in_url(r, request->count.kind);
+    if (!request->handled) {
         return DECLINED;
     }
     request->handled = 0;
