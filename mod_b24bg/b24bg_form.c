@@ -123,6 +123,19 @@ const char *b24bg_form_get(const apr_table_t *fields, const char *name)
     return entry ? entry->val : NULL;
 }
 
+/* The longest whole characters of text within `longest` bytes; what is no UTF-8 is cut anywhere. */
+static apr_size_t cut_length(const char *text, apr_size_t longest)
+{
+    apr_size_t back;
+
+    for (back = 0; back < 4 && back <= longest; back++) {
+        if (((unsigned char)text[longest - back] & 0xC0) != 0x80) {
+            return longest - back;
+        }
+    }
+    return longest;
+}
+
 char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest)
 {
     apr_size_t length = strlen(text);
@@ -130,10 +143,7 @@ char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest)
     apr_size_t i;
 
     if (length > longest) {
-        length = longest;
-        while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
-            length--;
-        }
+        length = cut_length(text, longest);
     }
     clean = apr_pstrmemdup(pool, text, length);
     for (i = 0; i < length; i++) {

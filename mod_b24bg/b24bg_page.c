@@ -73,6 +73,23 @@ const char *b24bg_page_build(apr_pool_t *pool, const apr_array_header_t *urls, a
     return page;
 }
 
+/* 1 if the attribute's value, which starts at `at`, holds the word (NULL: any value). */
+static int value_holds(const char *at, const char *end, const char *word)
+{
+    char quote = *at == '"' || *at == '\'' ? *at : '\0';
+    const char *stop = at + (quote != '\0');
+
+    while (stop < end && (quote ? *stop != quote : !apr_isspace(*stop))) {
+        stop++;
+    }
+    for (; word && at < stop; at++) {
+        if (apr_cstr_casecmpn(at, word, strlen(word)) == 0) {
+            return 1;
+        }
+    }
+    return !word;
+}
+
 /* 1 if the tag's text holds ` name=value`, quoted or not; any value where value is NULL. */
 static int has_attribute(const char *tag, const char *end, const char *name, const char *value)
 {
@@ -89,9 +106,9 @@ static int has_attribute(const char *tag, const char *end, const char *name, con
         if (is == end || *is != '=') {
             continue;
         }
-        for (is++; is < end && (apr_isspace(*is) || *is == '"' || *is == '\''); is++) {
+        for (is++; is < end && apr_isspace(*is); is++) {
         }
-        if (!value || apr_cstr_casecmpn(is, value, strlen(value)) == 0) {
+        if (value_holds(is, end, value)) {
             return 1;
         }
     }

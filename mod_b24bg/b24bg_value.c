@@ -111,40 +111,6 @@ static int has_odd_bytes(const char *text)
     return 0;
 }
 
-const char *b24bg_value_url(apr_pool_t *pool, const char *text, int flags, apr_size_t longest)
-{
-    apr_uri_t uri;
-
-    if (strlen(text) > longest) {
-        return apr_psprintf(pool, "at most %" APR_SIZE_T_FMT " characters are allowed", longest);
-    }
-    if (has_odd_bytes(text)) {
-        return "a URL without blanks, quotes, < > \\ and non-ASCII characters is allowed";
-    }
-    if (strchr(text, '#')) {
-        return "no #fragment is allowed: browsers keep it, and the portal's parameters, to "
-               "themselves";
-    }
-    if ((flags & B24BG_VALUE_URL_NO_QUERY) && strchr(text, '?')) {
-        return "no query is allowed: the key becomes the last segment of the path";
-    }
-    if ((flags & B24BG_VALUE_URL_PATH) && text[0] == '/' && text[1] != '/') {
-        return NULL;
-    }
-    if (apr_uri_parse(pool, text, &uri) != APR_SUCCESS || !uri.scheme || !uri.hostname ||
-        !*uri.hostname || uri.user || uri.password) {
-        return "an absolute URL as https://host/path is allowed";
-    }
-    if (apr_cstr_casecmp(uri.scheme, "https") == 0) {
-        return NULL;
-    }
-    if (apr_cstr_casecmp(uri.scheme, "http") == 0 &&
-        ((flags & B24BG_VALUE_URL_HTTP) || is_loopback(uri.hostname))) {
-        return NULL;
-    }
-    return "https is allowed; http only to a loopback host or with B24bgAllowHTTP on";
-}
-
 static int good_host(const char *host, apr_size_t length)
 {
     apr_size_t i;
@@ -166,7 +132,60 @@ static int good_port(const char *port)
     apr_int64_t number;
     char *end;
 
-    return whole_number(port, &end, &number) && !*end && number >= 1 && number <= 65535;
+    return *port != '0' && whole_number(port, &end, &number) && !*end && number <= 65535;
+}
+
+/* "host", "host:port" or "[address]:port". */
+static int good_host_and_port(const char *text)
+{
+    const char *end;
+
+    if (*text == '[') {
+        end = text + 1 + strspn(text + 1, "0123456789abcdefABCDEF:.");
+        if (end == text + 1 || *end++ != ']') {
+            return 0;
+        }
+    } else {
+        end = text + strcspn(text, ":");
+        if (!good_host(text, (apr_size_t)(end - text))) {
+            return 0;
+        }
+    }
+    return *end == '\0' || (*end == ':' && good_port(end + 1));
+}
+
+const char *b24bg_value_url(apr_pool_t *pool, const char *text, int flags, apr_size_t longest)
+{
+    apr_uri_t uri;
+
+    if (strlen(text) > longest) {
+        return apr_psprintf(pool, "at most %" APR_SIZE_T_FMT " characters are allowed", longest);
+    }
+    if (has_odd_bytes(text)) {
+        return "a URL without blanks, quotes, < > \\ and non-ASCII characters is allowed";
+    }
+    if (strchr(text, '#')) {
+        return "no #fragment is allowed: browsers keep it, and the portal's parameters, to "
+               "themselves";
+    }
+    if ((flags & B24BG_VALUE_URL_NO_QUERY) && strchr(text, '?')) {
+        return "no query is allowed: the key becomes the last segment of the path";
+    }
+    if ((flags & B24BG_VALUE_URL_PATH) && text[0] == '/' && text[1] != '/') {
+        return NULL;
+    }
+    if (apr_uri_parse(pool, text, &uri) != APR_SUCCESS || !uri.scheme || !uri.hostinfo ||
+        !uri.hostname || uri.user || uri.password || !good_host_and_port(uri.hostinfo)) {
+        return "an absolute URL as https://host/path is allowed";
+    }
+    if (apr_cstr_casecmp(uri.scheme, "https") == 0) {
+        return NULL;
+    }
+    if (apr_cstr_casecmp(uri.scheme, "http") == 0 &&
+        ((flags & B24BG_VALUE_URL_HTTP) || is_loopback(uri.hostname))) {
+        return NULL;
+    }
+    return "https is allowed; http only to a loopback host or with B24bgAllowHTTP on";
 }
 
 const char *b24bg_value_pattern(apr_pool_t *pool, const char *text, const char **pattern)
