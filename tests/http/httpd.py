@@ -4,6 +4,7 @@ It never touches the system's Apache: its own folder, its own port on 127.0.0.1,
 and it is stopped by its own pid.
 """
 
+import collections
 import http.client
 import os
 import pathlib
@@ -14,7 +15,9 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MODULE = ROOT / "build" / "mod_b24bg.so"
+BUILD = pathlib.Path(os.environ.get("B24BG_BUILD", ROOT / "build"))  # another for sanitizers
+MODULE = BUILD / "mod_b24bg.so"
+PROBE = BUILD / "tests" / "mod_b24bg_probe.so"
 APACHE = "/usr/sbin/apache2"
 MODULES = pathlib.Path("/usr/lib/apache2/modules")
 PATIENCE = 60.0  # seconds until a server that does not answer is a failure; never a measurement
@@ -43,6 +46,15 @@ TWO_LOCATIONS = """
 </Location>
 <Location "/b24/error">
     SetHandler b24bg-error
+</Location>
+"""
+
+# Prints the shared table as text; see counters().
+PROBE_LOCATION = f"""
+LoadModule b24bg_probe_module "{PROBE}"
+<Location "/probe">
+    SetHandler b24bg-probe
+    Require all granted
 </Location>
 """
 
@@ -93,22 +105,34 @@ class Httpd:
     # life
 
     def start(self):
+        """In a session of its own: prefork ends its whole process group, not its children alone."""
         mode = ["-X"] if self.single else ["-D", "FOREGROUND"]
+        seen = self.starts()
         self.process = subprocess.Popen([APACHE, *mode, "-f", str(self.conf_file)],
                                         stdout=subprocess.DEVNULL,
                                         stderr=open(self.root / "stderr.log", "ab"),
-                                        env=self.environment)
+                                        env=self.environment, start_new_session=True)
         self.wait_for(self.answers, "answer on its port")
+        self.wait_for(lambda: self.single or self.starts() > seen, "start all its children")
         return self
 
-    def answers(self):
+    def starts(self):
+        """How often it has come up, reloads included. A signal that comes before it says so may
+        be lost."""
+        return self.error_log().count("resuming normal operations")
+
+    def lives(self):
         if self.process.poll() is not None:
             raise AssertionError(f"apache2 ended with {self.process.returncode}:\n"
                                  + self.read("stderr.log") + self.read("error.log"))
+        return True
+
+    def answers(self):
+        """Whether it does: its port is open long before, while it reads its configuration for the
+        second time."""
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            return True
-        except OSError:
+            return self.lives() and self.raw(b"OPTIONS * HTTP/1.0\r\n\r\n") != b""
+        except ConnectionError:
             return False
 
     def stop(self):
@@ -124,10 +148,9 @@ class Httpd:
 
     def reload(self, how):
         """SIGUSR1 (graceful) or SIGHUP (hard); returns when the new generation has started."""
-        seen = self.error_log().count("resuming normal operations")
+        seen = self.starts()
         self.process.send_signal(how)
-        self.wait_for(lambda: self.error_log().count("resuming normal operations") > seen,
-                      "resume after a reload")
+        self.wait_for(lambda: self.lives() and self.starts() > seen, "resume after a reload")
 
     def graceful(self):
         self.reload(signal.SIGUSR1)
@@ -144,10 +167,12 @@ class Httpd:
     @staticmethod
     def wait_for(condition, what):
         end = time.monotonic() + PATIENCE
+        pause = 0.001
         while not condition():
             if time.monotonic() > end:
                 raise AssertionError(f"did not {what} within {PATIENCE:.0f} s")
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
 
     def __enter__(self):
         return self.start()
@@ -193,7 +218,7 @@ class Httpd:
 
     def raw(self, data, until_close=True):
         """Sends bytes as they are and returns everything that comes back."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as link:
+        with self.connect() as link:
             link.sendall(data)
             parts = []
             while True:
@@ -204,6 +229,23 @@ class Httpd:
                 if not until_close and b"\r\n\r\n" in b"".join(parts):
                     break
             return b"".join(parts)
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    # what it counted
+
+    def counters(self):
+        """The shared table, from a server with PROBE_LOCATION: {"name label=value ...": number}.
+
+        A portal's number is that of its loads."""
+        counts = collections.Counter()
+        for line in self.request("GET", "/probe")[2].decode().splitlines():
+            portal = re.fullmatch(r"(portal .*) loads=(\d+).*", line)
+            name, number = portal.groups() if portal else line.rsplit(" ", 1)
+            if number.isdigit() and int(number):
+                counts[name] = int(number)
+        return counts
 
 
 def running_as_root():

@@ -1,0 +1,154 @@
+/* Any bytes as a form, a text to clean, and a URL to hide fields in.
+ *
+ * First byte: bit 0 what a name that stands twice means; the rest, taken as a number, the bound of
+ * the cleaned text. Everything behind it is the input.
+ */
+#include "b24bg_form.h"
+#include "fuzz.h"
+
+#include <apr_strings.h>
+
+#include <string.h>
+
+/* The header's promise for what may be shown. */
+static void check_clean(const char *clean, size_t longest)
+{
+    const unsigned char *at = (const unsigned char *)clean;
+
+    FUZZ_CHECK(strlen(clean) <= longest);
+    for (; *at; at++) {
+        FUZZ_CHECK(*at >= 0x20 && *at != 0x7F && *at != '"');
+        FUZZ_CHECK(!(at[0] == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0));
+    }
+}
+
+static char *encode(apr_pool_t *pool, const char *text)
+{
+    char *encoded = apr_palloc(pool, 3 * strlen(text) + 1);
+    char *to = encoded;
+
+    for (; *text; text++) {
+        to += apr_snprintf(to, 4, "%%%02X", (unsigned char)*text);
+    }
+    *to = '\0';
+    return encoded;
+}
+
+static void check_pairs(const apr_array_header_t *list, size_t size)
+{
+    size_t length = 0;
+    int i;
+    int j;
+
+    FUZZ_CHECK(list->nelts <= B24BG_FORM_FIELDS_MAX);
+    for (i = 0; i < list->nelts; i++) {
+        const apr_table_entry_t *entry = &APR_ARRAY_IDX(list, i, apr_table_entry_t);
+        length += strlen(entry->key) + strlen(entry->val);
+        for (j = 0; j < i; j++) {
+            FUZZ_CHECK(strcmp(entry->key, APR_ARRAY_IDX(list, j, apr_table_entry_t).key) != 0);
+        }
+    }
+    FUZZ_CHECK(length <= size);
+}
+
+/* Written again with every byte escaped, the fields read the same. */
+static void check_round_trip(apr_pool_t *pool, const apr_table_t *fields)
+{
+    const apr_array_header_t *list = apr_table_elts(fields);
+    char *text = apr_pstrdup(pool, "");
+    const char *culprit;
+    apr_table_t *again;
+    int i;
+
+    for (i = 0; i < list->nelts; i++) {
+        const apr_table_entry_t *entry = &APR_ARRAY_IDX(list, i, apr_table_entry_t);
+        FUZZ_CHECK(strcmp(b24bg_form_get(fields, entry->key), entry->val) == 0);
+        text = apr_pstrcat(pool, text, "&", encode(pool, entry->key), "=", encode(pool, entry->val),
+                           NULL);
+    }
+    FUZZ_CHECK(b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_REFUSE_TWICE, &again,
+                                &culprit) == B24BG_FORM_OK);
+    FUZZ_CHECK(apr_table_elts(again)->nelts == list->nelts);
+    for (i = 0; i < list->nelts; i++) {
+        const apr_table_entry_t *one = &APR_ARRAY_IDX(list, i, apr_table_entry_t);
+        const apr_table_entry_t *two = &APR_ARRAY_IDX(apr_table_elts(again), i, apr_table_entry_t);
+        FUZZ_CHECK(strcmp(one->key, two->key) == 0 && strcmp(one->val, two->val) == 0);
+    }
+}
+
+static void try_parse(apr_pool_t *pool, const uint8_t *data, size_t size, b24bg_form_twice_e twice)
+{
+    apr_table_t *fields = NULL;
+    const char *culprit = NULL;
+    char *text = fuzz_text(pool, data, size);
+
+    if (b24bg_form_parse(pool, text, size, twice, &fields, &culprit) == B24BG_FORM_OK) {
+        check_pairs(apr_table_elts(fields), size);
+        check_round_trip(pool, fields);
+    } else {
+        FUZZ_CHECK(!fields);
+        check_clean(culprit, 64);
+    }
+}
+
+static void try_clean(apr_pool_t *pool, const char *text, size_t longest)
+{
+    const char *clean = b24bg_form_clean(pool, text, longest);
+
+    check_clean(clean, longest);
+    FUZZ_CHECK(strlen(text) > longest || strlen(clean) == strlen(text));
+    FUZZ_CHECK(!fuzz_is_utf8(text) || fuzz_is_utf8(clean));
+    FUZZ_CHECK(!fuzz_is_utf8(text) || strlen(text) <= longest || strlen(clean) + 3 >= longest);
+    FUZZ_CHECK(strcmp(b24bg_form_clean(pool, clean, longest), clean) == 0);
+}
+
+/* Behind it no field of that name has a value but "-", and nothing else has changed: what is
+ * left over when the fields are taken out is the same as before. */
+static void try_hide(apr_pool_t *pool, char *text)
+{
+    static const char name[] = "APP_SID=";
+    const char *before = apr_pstrdup(pool, text);
+    const char *at = text;
+
+    b24bg_form_hide(text, "APP_SID");
+    FUZZ_CHECK(strlen(text) <= strlen(before));
+    while (*before) {
+        size_t mark = strspn(before, "?& ");
+        size_t length;
+        FUZZ_CHECK(strncmp(at, before, mark) == 0);
+        at += mark;
+        before += mark;
+        length = strcspn(before, "?& ");
+        if (strncmp(before, name, sizeof(name) - 1) != 0) {
+            FUZZ_CHECK(strncmp(at, before, length) == 0);
+            at += length;
+        } else {
+            length = sizeof(name) - 1 + strcspn(before + sizeof(name) - 1, "& ");
+            FUZZ_CHECK(strncmp(at, name, sizeof(name) - 1) == 0);
+            at += sizeof(name) - 1;
+            if (length > sizeof(name) - 1) {
+                FUZZ_CHECK(*at++ == '-');
+            }
+        }
+        before += length;
+    }
+    FUZZ_CHECK(*at == '\0');
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    apr_pool_t *pool;
+    uint8_t mode;
+
+    if (size == 0) {
+        return 0;
+    }
+    pool = fuzz_pool();
+    mode = *data++;
+    size--;
+    try_parse(pool, data, size, mode & 1 ? B24BG_FORM_LAST_WINS : B24BG_FORM_REFUSE_TWICE);
+    try_clean(pool, fuzz_text(pool, data, size), mode >> 1);
+    try_hide(pool, fuzz_text(pool, data, size));
+    apr_pool_destroy(pool);
+    return 0;
+}

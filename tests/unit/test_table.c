@@ -1,0 +1,1040 @@
+/* b24bg_table: spec.md sections 3, 6 and 8; what header and comments promise, also to processes
+ * that share the table and to those that outlive one that was killed.
+ */
+#include "unit.h"
+
+#include "b24bg_table.h"
+
+#include <apr_strings.h>
+#include <apr_time.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NOW 1700000000000000
+#define DOMAIN "xxx.bitrix24.com"
+/* Places that are searched for one to give away: the header's "no more than 256 places". */
+#define WINDOW 256
+
+static const unsigned char key[16] = "0123456789abcdef";
+
+/* Memory that children share, as the server's segment; it stays mapped until the program ends. */
+static b24bg_table_t *new_table(apr_uint32_t portals)
+{
+    apr_size_t size = b24bg_table_size(portals);
+    void *base =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    assert_true(base != MAP_FAILED);
+    return b24bg_table_create(base, portals, key);
+}
+
+static const char *portal_id(char *text, apr_uint32_t number)
+{
+    apr_snprintf(text, B24BG_MEMBER_ID_LENGTH + 1, "%032x", number);
+    return text;
+}
+
+static b24bg_portal_ref_t load_at(b24bg_table_t *table, int app, apr_uint32_t number,
+                                  apr_time_t now)
+{
+    char id[B24BG_MEMBER_ID_LENGTH + 1];
+
+    return b24bg_table_portal(table, app, portal_id(id, number), DOMAIN, now);
+}
+
+static b24bg_portal_ref_t load(b24bg_table_t *table, apr_uint32_t number, apr_time_t now)
+{
+    return load_at(table, 0, number, now);
+}
+
+static b24bg_table_request_t accepted(b24bg_portal_ref_t portal, apr_time_t now)
+{
+    b24bg_table_request_t request;
+
+    memset(&request, 0, sizeof(request));
+    request.kind = B24BG_KIND_WORKER;
+    request.reason = B24BG_REASON_UNKNOWN_PORTAL;
+    request.portal = portal;
+    request.is_load = 1;
+    request.now = now;
+    return request;
+}
+
+/* How many places show this portal of app 0; *counts is the last of them. */
+static int places_of(b24bg_table_t *table, apr_uint32_t number, b24bg_portal_counts_t *counts)
+{
+    char id[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_portal_counts_t portal;
+    apr_uint32_t slot;
+    int places = 0;
+
+    portal_id(id, number);
+    for (slot = 1; slot <= b24bg_table_capacity(table); slot++) {
+        if (b24bg_table_read_portal(table, slot, &portal) && portal.app == 0 &&
+            strcmp(portal.member_id, id) == 0) {
+            *counts = portal;
+            places++;
+        }
+    }
+    return places;
+}
+
+static int shown(b24bg_table_t *table)
+{
+    b24bg_portal_counts_t portal;
+    apr_uint32_t slot;
+    int count = 0;
+
+    for (slot = 1; slot <= b24bg_table_capacity(table); slot++) {
+        count += b24bg_table_read_portal(table, slot, &portal);
+    }
+    return count;
+}
+
+/* Size */
+
+static void test_bytes_per_portal(void **state)
+{
+    (void)state;
+    assert_true(b24bg_table_size(B24BG_TABLE_PORTALS_DEFAULT) <=
+                (apr_size_t)B24BG_TABLE_PORTALS_DEFAULT * B24BG_TABLE_BYTES_PER_PORTAL_MAX);
+    assert_true(b24bg_table_size(B24BG_TABLE_PORTALS_MAX) <=
+                (apr_size_t)B24BG_TABLE_PORTALS_MAX * B24BG_TABLE_BYTES_PER_PORTAL_MAX);
+}
+
+/* From 256 on the whole table pays for itself; what one portal more adds never costs more. */
+static void test_size_grows(void **state)
+{
+    apr_uint32_t portals;
+
+    (void)state;
+    for (portals = 1; portals < 5000; portals++) {
+        assert_true(b24bg_table_size(portals + 1) > b24bg_table_size(portals));
+        assert_true(b24bg_table_size(portals) <=
+                    B24BG_TABLE_APPS_MAX * 1024 + 20480 +
+                        (apr_size_t)portals * B24BG_TABLE_BYTES_PER_PORTAL_MAX);
+    }
+}
+
+/* Writes the first and the last place of the memory; ASan and the kernel see what is beyond. */
+static void test_memory_is_enough(void **state)
+{
+    static const apr_uint32_t sizes[] = {1, 2, 3, 5, 255, 256, 257, 1000, 1024};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        apr_size_t size = b24bg_table_size(sizes[i]);
+        void *base = aligned_alloc(64, APR_ALIGN(size, 64));
+        b24bg_table_t *table;
+        apr_uint32_t number;
+        assert_non_null(base);
+        memset(base, 0, size);
+        table = b24bg_table_create(base, sizes[i], key);
+        assert_int_equal(b24bg_table_capacity(table), sizes[i]);
+        for (number = 0; number < 2 * sizes[i]; number++) {
+            assert_int_not_equal(load(table, number, NOW + number).slot, 0);
+        }
+        assert_int_equal(shown(table), sizes[i]);
+        free(base);
+    }
+}
+
+static void test_largest(void **state)
+{
+    b24bg_table_t *table = new_table(B24BG_TABLE_PORTALS_MAX);
+    apr_uint32_t number;
+
+    (void)state;
+    for (number = 0; number < 1000; number++) {
+        assert_int_equal(load(table, number, NOW).slot, number + 1);
+    }
+    for (number = 0; number < 1000; number++) {
+        assert_int_equal(load(table, number, NOW).slot, number + 1);
+    }
+}
+
+/* Apps */
+
+static void test_apps(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    b24bg_app_counts_t counts;
+    char name[B24BG_TABLE_LABEL_SIZE];
+    int i;
+
+    (void)state;
+    assert_int_equal(b24bg_table_read_app(table, unit_pool, 0, &counts), 0);
+    for (i = 0; i < B24BG_TABLE_APPS_MAX; i++) {
+        apr_snprintf(name, sizeof(name), "app%d_%s", i, "0123456789012345678901234567");
+        assert_int_equal(b24bg_table_app(table, name), i);
+        assert_int_equal(b24bg_table_app(table, name), i);
+    }
+    assert_int_equal(b24bg_table_app(table, "one_more"), -1);
+    assert_int_equal(b24bg_table_app(table, name), B24BG_TABLE_APPS_MAX - 1);
+    assert_int_equal(b24bg_table_read_app(table, unit_pool, 63, &counts), 1);
+    assert_string_equal(counts.name, name);
+}
+
+static void test_app_longest_name(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    static const char longest[] = "abcdefghijklmnopqrstuvwxyz012345";
+    b24bg_app_counts_t counts;
+
+    (void)state;
+    assert_int_equal(strlen(longest), B24BG_TABLE_LABEL_SIZE - 1);
+    assert_int_equal(b24bg_table_app(table, longest), 0);
+    assert_int_equal(b24bg_table_app(table, longest), 0);
+    assert_int_equal(b24bg_table_read_app(table, unit_pool, 0, &counts), 1);
+    assert_string_equal(counts.name, longest);
+}
+
+/* Counting */
+
+static void test_kind_names(void **state)
+{
+    (void)state;
+    assert_string_equal(b24bg_kind_name(B24BG_KIND_WORKER), "worker");
+    assert_string_equal(b24bg_kind_name(B24BG_KIND_BEACON), "beacon");
+    assert_string_equal(b24bg_kind_name(B24BG_KIND_ERROR), "error");
+}
+
+/* Every reason of every kind goes to its own counter and to no other, in its own app. */
+static void test_count_every_reason(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    apr_uint64_t reasons[B24BG_REASON_COUNT] = {0};
+    apr_uint64_t requests[B24BG_KIND_COUNT][B24BG_VERDICT_COUNT] = {{0}};
+    b24bg_app_counts_t counts;
+    int kind;
+    int reason;
+
+    (void)state;
+    b24bg_table_app(table, "other");
+    b24bg_table_app(table, "this");
+    for (kind = 0; kind < B24BG_KIND_COUNT; kind++) {
+        for (reason = 0; reason < B24BG_REASON_COUNT; reason++) {
+            b24bg_table_request_t request;
+            int times = 1 + kind * B24BG_REASON_COUNT + reason;
+            memset(&request, 0, sizeof(request));
+            request.app = 1;
+            request.kind = (b24bg_kind_e)kind;
+            request.reason = (b24bg_reason_e)reason;
+            reasons[reason] += (apr_uint64_t)times;
+            requests[kind][b24bg_reason(request.reason)->verdict] += (apr_uint64_t)times;
+            while (times--) {
+                b24bg_table_count(table, &request);
+            }
+        }
+    }
+    assert_int_equal(b24bg_table_read_app(table, unit_pool, 1, &counts), 1);
+    assert_string_equal(counts.name, "this");
+    assert_memory_equal(counts.reasons, reasons, sizeof(reasons));
+    assert_memory_equal(counts.requests, requests, sizeof(requests));
+    assert_int_equal(counts.repeats, 0);
+    assert_int_equal(counts.broken_options, 0);
+    assert_int_equal(b24bg_table_read_app(table, unit_pool, 0, &counts), 1);
+    memset(reasons, 0, sizeof(reasons));
+    assert_memory_equal(counts.reasons, reasons, sizeof(reasons));
+    assert_int_equal(counts.server_time[0], 0);
+}
+
+typedef struct {
+    const char *name;
+    apr_interval_time_t time;
+    int bucket;
+    apr_uint64_t sum;
+} bucket_t;
+
+static const bucket_t buckets[] = {
+    {"nothing", 0, 0, 0},
+    {"clock set back", -1, 0, 0},
+    {"clock set back far", APR_INT64_MIN, 0, 0},
+    {"one", 1, 0, 1},
+    {"half a millisecond", 500, 0, 500},
+    {"just over it", 501, 1, 501},
+    {"a millisecond", 1000, 1, 1000},
+    {"just over a millisecond", 1001, 2, 1001},
+    {"2.5 ms", 2500, 2, 2500},
+    {"5 ms", 5000, 3, 5000},
+    {"10 ms", 10000, 4, 10000},
+    {"25 ms", 25000, 5, 25000},
+    {"50 ms", 50000, 6, 50000},
+    {"100 ms", 100000, 7, 100000},
+    {"250 ms", 250000, 8, 250000},
+    {"500 ms", 500000, 9, 500000},
+    {"a second", 1000000, 10, 1000000},
+    {"2.5 s", 2500000, 11, 2500000},
+    {"just below the portal's limit", 4999999, 12, 4999999},
+    {"the portal's limit is not slow", 5000000, 12, 5000000},
+    {"just over the portal's limit", 5000001, 13, 5000001},
+    {"10 s", 10000000, 13, 10000000},
+    {"just over 10 s", 10000001, 14, 10000001},
+    {"largest", APR_INT64_MAX, 14, APR_INT64_MAX},
+};
+
+static void test_server_time(void **state)
+{
+    const bucket_t *row = *state;
+    b24bg_table_t *table = new_table(1);
+    b24bg_table_request_t request;
+    b24bg_app_counts_t counts;
+    int i;
+
+    memset(&request, 0, sizeof(request));
+    request.app = b24bg_table_app(table, "default");
+    request.server_time = row->time;
+    b24bg_table_count(table, &request);
+    assert_int_equal(b24bg_table_read_app(table, unit_pool, 0, &counts), 1);
+    assert_int_equal(counts.server_time_sum, row->sum);
+    for (i = 0; i < B24BG_SERVER_TIME_BUCKETS; i++) {
+        assert_int_equal(counts.server_time[i], i == row->bucket);
+    }
+}
+
+static void test_count_portal(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_table_request_t request = accepted(load(table, 7, NOW), NOW + 5);
+    b24bg_portal_counts_t portal;
+    b24bg_app_counts_t app;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    b24bg_table_count(table, &request);
+    request.now = NOW + 9;
+    request.broken_options = 1;
+    b24bg_table_count(table, &request);
+    request.now = NOW + 20;
+    request.is_load = 0;
+    request.is_repeat = 1;
+    b24bg_table_count(table, &request);
+    assert_int_equal(places_of(table, 7, &portal), 1);
+    assert_int_equal(portal.loads, 2);
+    assert_int_equal(portal.repeats, 1);
+    assert_int_equal(portal.last_load, NOW + 9);
+    assert_int_equal(portal.app, 0);
+    assert_string_equal(portal.domain, DOMAIN);
+    b24bg_table_read_app(table, unit_pool, 0, &app);
+    assert_int_equal(app.repeats, 1);
+    assert_int_equal(app.broken_options, 2);
+    assert_int_equal(app.requests[B24BG_KIND_WORKER][B24BG_VERDICT_UNKNOWN], 3);
+}
+
+/* Counting what has no place counts for the app alone. */
+static void test_count_without_place(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    b24bg_table_request_t request = accepted((b24bg_portal_ref_t){0, 0}, NOW);
+    b24bg_app_counts_t app;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    b24bg_table_count(table, &request);
+    b24bg_table_read_app(table, unit_pool, 0, &app);
+    assert_int_equal(app.reasons[B24BG_REASON_UNKNOWN_PORTAL], 1);
+    assert_int_equal(shown(table), 0);
+}
+
+/* Portals */
+
+static void test_same_portal_same_place(void **state)
+{
+    b24bg_table_t *table = new_table(100);
+    b24bg_portal_ref_t refs[100];
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < 100; i++) {
+        refs[i] = load(table, i, NOW + i);
+        assert_int_equal(refs[i].slot, i + 1);
+    }
+    for (i = 0; i < 100; i++) {
+        b24bg_portal_ref_t again = load(table, i, NOW + 1000);
+        assert_int_equal(again.slot, refs[i].slot);
+        assert_int_equal(again.generation, refs[i].generation);
+    }
+    assert_int_equal(shown(table), 100);
+}
+
+/* Looking a portal up is not a load: b24bg_table_count says when it was loaded. */
+static void test_lookup_changes_nothing(void **state)
+{
+    b24bg_table_t *table = new_table(2);
+    b24bg_portal_counts_t portal;
+
+    (void)state;
+    load(table, 1, NOW);
+    load(table, 1, NOW + 50);
+    assert_int_equal(places_of(table, 1, &portal), 1);
+    assert_int_equal(portal.last_load, NOW);
+    assert_int_equal(portal.loads, 0);
+}
+
+static void test_apps_apart(void **state)
+{
+    b24bg_table_t *table = new_table(10);
+    b24bg_portal_ref_t one = load_at(table, 0, 1, NOW);
+    b24bg_portal_ref_t two = load_at(table, 1, 1, NOW);
+
+    (void)state;
+    assert_int_not_equal(one.slot, two.slot);
+    assert_int_equal(load_at(table, 0, 1, NOW).slot, one.slot);
+    assert_int_equal(load_at(table, 1, 1, NOW).slot, two.slot);
+}
+
+static void test_longest_domain(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    char id[B24BG_MEMBER_ID_LENGTH + 1];
+    char domain[B24BG_DOMAIN_MAX + 1];
+    b24bg_portal_counts_t portal;
+
+    (void)state;
+    memset(domain, 'd', B24BG_DOMAIN_MAX);
+    domain[B24BG_DOMAIN_MAX] = '\0';
+    b24bg_table_portal(table, 0, portal_id(id, 3), domain, NOW);
+    assert_int_equal(places_of(table, 3, &portal), 1);
+    assert_string_equal(portal.domain, domain);
+}
+
+/* A place that changed hands: the old reference counts for nobody. */
+static void test_stale_reference(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW + 100);
+    b24bg_portal_ref_t heir = load(table, 2, NOW + 1);
+    b24bg_portal_counts_t portal;
+    b24bg_app_counts_t app;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    assert_int_equal(heir.slot, request.portal.slot);
+    assert_int_not_equal(heir.generation, request.portal.generation);
+    b24bg_table_count(table, &request);
+    assert_int_equal(places_of(table, 1, &portal), 0);
+    assert_int_equal(places_of(table, 2, &portal), 1);
+    assert_int_equal(portal.loads, 0);
+    assert_int_equal(portal.last_load, NOW + 1);
+    b24bg_table_read_app(table, unit_pool, 0, &app);
+    assert_int_equal(app.reasons[B24BG_REASON_UNKNOWN_PORTAL], 1);
+}
+
+/* A new holder starts from nothing. */
+static void test_heir_starts_at_zero(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW);
+    b24bg_portal_counts_t portal;
+
+    (void)state;
+    request.is_repeat = 1;
+    b24bg_table_count(table, &request);
+    load(table, 2, NOW + 1);
+    assert_int_equal(places_of(table, 2, &portal), 1);
+    assert_int_equal(portal.loads, 0);
+    assert_int_equal(portal.repeats, 0);
+}
+
+static void test_capacity_one(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < 1000; i++) {
+        b24bg_portal_ref_t ref = load(table, i, NOW + i);
+        assert_int_equal(ref.slot, 1);
+        assert_int_equal(load(table, i, NOW + i).generation, ref.generation);
+        assert_int_equal(shown(table), 1);
+    }
+}
+
+/* A model of the promise: of all portals, the one loaded longest ago gives way. */
+typedef struct {
+    apr_uint32_t number;
+    apr_time_t last_load;
+} model_t;
+
+static size_t model_find(const model_t *model, size_t size, apr_uint32_t number)
+{
+    size_t i;
+
+    for (i = 0; i < size && model[i].number != number; i++) {
+    }
+    return i;
+}
+
+static size_t model_oldest(const model_t *model, size_t size)
+{
+    size_t oldest = 0;
+    size_t i;
+
+    for (i = 1; i < size; i++) {
+        if (model[i].last_load < model[oldest].last_load) {
+            oldest = i;
+        }
+    }
+    return oldest;
+}
+
+typedef struct {
+    const char *name;
+    apr_uint32_t capacity;
+} capacity_t;
+
+static const capacity_t exact[] = {
+    {"1", 1}, {"2", 2}, {"3", 3}, {"8", 8}, {"100", 100}, {"255", 255}, {"256", WINDOW},
+};
+
+/* Random loads of more portals than fit: at each step the table holds what the model holds. */
+static void test_recycling_is_exact(void **state)
+{
+    apr_uint32_t capacity = ((const capacity_t *)*state)->capacity;
+    b24bg_table_t *table = new_table(capacity);
+    model_t model[WINDOW];
+    size_t used = 0;
+    apr_time_t now = NOW;
+    int round;
+
+    b24bg_table_app(table, "default");
+    for (round = 0; round < 4000; round++) {
+        apr_uint32_t number = unit_random(capacity + capacity / 4 + 2);
+        size_t at = model_find(model, used, number);
+        b24bg_table_request_t request;
+        now += 1 + unit_random(1000);
+        if (at == used && used < capacity) {
+            used++;
+        } else if (at == used) {
+            at = model_oldest(model, used);
+        }
+        model[at].number = number;
+        model[at].last_load = now;
+        request = accepted(load(table, number, now), now);
+        b24bg_table_count(table, &request);
+        if (round % 50 == 0 || capacity < 10) {
+            b24bg_portal_counts_t portal;
+            assert_int_equal(shown(table), used);
+            for (at = 0; at < used; at++) {
+                assert_int_equal(places_of(table, model[at].number, &portal), 1);
+                assert_int_equal(portal.last_load, model[at].last_load);
+            }
+        }
+    }
+}
+
+/* Larger than the window: nothing is searched twice before all was searched once, and the victim
+ * is the oldest of its window. All portals are equally old but one per window. */
+static void test_window(void **state)
+{
+    apr_uint32_t capacity = 4 * WINDOW;
+    b24bg_table_t *table = new_table(capacity);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < capacity; i++) {
+        load(table, i, NOW + (i % WINDOW == 77 ? 0 : 1000 + (apr_time_t)i));
+    }
+    for (i = 0; i < 4; i++) {
+        assert_int_equal(load(table, capacity + i, NOW + 5000).slot, i * WINDOW + 77 + 1);
+    }
+    for (i = 0; i < 4; i++) {
+        assert_int_equal(load(table, 2 * capacity + i, NOW + 6000).slot, i * WINDOW + 1);
+    }
+}
+
+/* A capacity that the window does not divide, all found again after the table was filled thrice. */
+static void test_window_wraps(void **state)
+{
+    apr_uint32_t capacity = WINDOW + 44;
+    b24bg_table_t *table = new_table(capacity);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < 3 * capacity; i++) {
+        b24bg_portal_ref_t ref = load(table, i, NOW + i);
+        assert_int_not_equal(ref.slot, 0);
+        assert_int_equal(load(table, i, NOW + i).slot, ref.slot);
+    }
+    assert_int_equal(shown(table), capacity);
+}
+
+/* Made-up portals cannot crowd out one that is loaded again and again, large tables included. */
+static void test_busy_portal_stays(void **state)
+{
+    b24bg_table_t *table = new_table(4 * WINDOW);
+    b24bg_portal_ref_t busy = load(table, 0, NOW);
+    apr_uint32_t i;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    for (i = 1; i < 40 * WINDOW; i++) {
+        b24bg_table_request_t request = accepted(load(table, 0, NOW + i), NOW + i);
+        assert_int_equal(request.portal.slot, busy.slot);
+        assert_int_equal(request.portal.generation, busy.generation);
+        b24bg_table_count(table, &request);
+        assert_int_not_equal(load(table, i, NOW + i).slot, 0);
+    }
+}
+
+/* Full to the last place there are chains of several portals; none hides another. */
+static void test_collisions(void **state)
+{
+    apr_uint32_t capacity = 20000;
+    b24bg_table_t *table = new_table(capacity);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < capacity; i++) {
+        assert_int_equal(load_at(table, (int)(i % 3), i, NOW).slot, i + 1);
+    }
+    for (i = 0; i < capacity; i++) {
+        assert_int_equal(load_at(table, (int)(i % 3), i, NOW).slot, i + 1);
+    }
+}
+
+/* Another key, another order of chains: nothing but the key decides who collides. */
+static void test_other_key(void **state)
+{
+    static const unsigned char other[16] = "another key ....";
+    apr_size_t size = b24bg_table_size(64);
+    void *base = aligned_alloc(64, APR_ALIGN(size, 64));
+    b24bg_table_t *table;
+    apr_uint32_t i;
+
+    (void)state;
+    assert_non_null(base);
+    memset(base, 0, size);
+    table = b24bg_table_create(base, 64, other);
+    for (i = 0; i < 64; i++) {
+        assert_int_equal(load(table, i, NOW).slot, i + 1);
+    }
+    for (i = 0; i < 64; i++) {
+        assert_int_equal(load(table, i, NOW).slot, i + 1);
+    }
+    free(base);
+}
+
+/* Repeats */
+
+static int seen(b24bg_table_t *table, int app, apr_uint32_t portal, apr_uint32_t render)
+{
+    char id[B24BG_MEMBER_ID_LENGTH + 1];
+    char sid[B24BG_MEMBER_ID_LENGTH + 1];
+
+    return b24bg_table_seen(table, app, portal_id(id, portal), portal_id(sid, render));
+}
+
+static void test_seen(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+
+    (void)state;
+    assert_int_equal(seen(table, 0, 1, 1), 0);
+    assert_int_equal(seen(table, 0, 1, 1), 1);
+    assert_int_equal(seen(table, 0, 1, 1), 1);
+    assert_int_equal(seen(table, 0, 1, 2), 0);
+    assert_int_equal(seen(table, 0, 2, 1), 0);
+    assert_int_equal(seen(table, 1, 1, 1), 0);
+    assert_int_equal(seen(table, 0, 1, 1), 1);
+}
+
+/* What a client sends in the place of an APP_SID is text of any length. */
+static void test_seen_odd_renders(void **state)
+{
+    static const char id[] = "da45a03b265edd8787f8a258d793cc5d";
+    b24bg_table_t *table = new_table(1);
+    size_t length;
+
+    (void)state;
+    for (length = 0; length <= 200; length++) {
+        char *sid = unit_copy("", 0, length + 1);
+        sid[length] = '\0';
+        assert_int_equal(b24bg_table_seen(table, 63, id, sid), length > 64);
+        assert_int_equal(b24bg_table_seen(table, 63, id, sid), 1);
+    }
+}
+
+/* Every set keeps the newest eight, whatever falls into it, so those are always known. */
+static void test_seen_newest(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < 20000; i++) {
+        assert_int_equal(seen(table, 0, 1, i), 0);
+        if (i >= 7) {
+            assert_int_equal(seen(table, 0, 1, i - 7), 1);
+        }
+    }
+}
+
+/* The last 16 renders for each place: with the rest of the table full of newer ones that is a
+ * matter of chance for each, so most of them, and of the last 8 nearly all. */
+static void test_seen_depth(void **state)
+{
+    apr_uint32_t capacity = 1024;
+    b24bg_table_t *table = new_table(capacity);
+    apr_uint32_t total = 64 * capacity;
+    apr_uint32_t known = 0;
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < total; i++) {
+        seen(table, 0, i % capacity, i);
+    }
+    for (i = total - 1; i >= total - 8 * capacity; i--) {
+        known += (apr_uint32_t)seen(table, 0, i % capacity, i);
+    }
+    assert_true(known >= 8 * capacity * 9 / 10);
+}
+
+/* Several processes */
+
+/* The children's work; a child ends with 0 if all it saw was as promised. */
+typedef int (*work_t)(b24bg_table_t *table, apr_uint32_t self);
+
+static void run_children(work_t work, b24bg_table_t *table, apr_uint32_t count)
+{
+    pid_t pids[8];
+    apr_uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        pids[i] = fork();
+        assert_true(pids[i] >= 0);
+        if (pids[i] == 0) {
+            alarm(20); /* an endless loop shows as a death by SIGALRM */
+            _exit(work(table, i));
+        }
+    }
+    for (i = 0; i < count; i++) {
+        int status = -1;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
+#define ROUNDS 30000
+#define SHARED_PORTALS 500
+
+/* The lock is only tried, so a place may have to be asked for more than once. */
+static b24bg_portal_ref_t load_surely(b24bg_table_t *table, apr_uint32_t number, apr_time_t now)
+{
+    b24bg_portal_ref_t ref = {0, 0};
+    int tries;
+
+    for (tries = 0; tries < 1000 && !ref.slot; tries++) {
+        ref = load(table, number, now);
+    }
+    return ref;
+}
+
+static int count_shared(b24bg_table_t *table, apr_uint32_t self)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < ROUNDS; i++) {
+        b24bg_table_request_t request =
+            accepted(load_surely(table, (i * 7 + self * 13) % SHARED_PORTALS, NOW + i), NOW + i);
+        if (!request.portal.slot) {
+            return 1;
+        }
+        request.is_load = i % 3 != 0;
+        request.is_repeat = !request.is_load;
+        request.server_time = 300;
+        b24bg_table_count(table, &request);
+    }
+    return 0;
+}
+
+/* All meet all portals and there is room for all: no portal twice, no load lost. */
+static void test_processes_share(void **state)
+{
+    b24bg_table_t *table = new_table(SHARED_PORTALS);
+    apr_uint64_t loads = 0;
+    apr_uint64_t repeats = 0;
+    b24bg_app_counts_t app;
+    apr_uint32_t i;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    run_children(count_shared, table, 2);
+    b24bg_table_read_app(table, unit_pool, 0, &app);
+    assert_int_equal(app.requests[B24BG_KIND_WORKER][B24BG_VERDICT_UNKNOWN], 2 * ROUNDS);
+    assert_int_equal(app.server_time[0], 2 * ROUNDS);
+    assert_int_equal(app.server_time_sum, 2 * ROUNDS * 300);
+    assert_int_equal(shown(table), SHARED_PORTALS);
+    for (i = 0; i < SHARED_PORTALS; i++) {
+        b24bg_portal_counts_t portal;
+        assert_int_equal(places_of(table, i, &portal), 1);
+        loads += portal.loads;
+        repeats += portal.repeats;
+    }
+    assert_int_equal(loads, 2 * ROUNDS / 3 * 2);
+    assert_int_equal(repeats, 2 * ROUNDS / 3);
+    assert_int_equal(app.repeats, repeats);
+}
+
+#define FEW_PLACES 16
+
+/* Half of the portals are looked up, half are new; a reader never sees a torn record. */
+static int recycle(b24bg_table_t *table, apr_uint32_t self)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < ROUNDS; i++) {
+        apr_uint32_t number = i % 2 ? i % 8 : 1000 + self * ROUNDS + i;
+        char domain[B24BG_DOMAIN_MAX + 1];
+        char id[B24BG_MEMBER_ID_LENGTH + 1];
+        b24bg_portal_counts_t portal;
+        b24bg_table_request_t request;
+        apr_snprintf(domain, sizeof(domain), "p%032x.example", number);
+        request =
+            accepted(b24bg_table_portal(table, 0, portal_id(id, number), domain, NOW + i), NOW + i);
+        b24bg_table_count(table, &request);
+        if (b24bg_table_read_portal(table, 1 + i % FEW_PLACES, &portal)) {
+            apr_snprintf(domain, sizeof(domain), "p%s.example", portal.member_id);
+            if (strlen(portal.member_id) != B24BG_MEMBER_ID_LENGTH ||
+                strcmp(portal.domain, domain) != 0 || portal.app != 0) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+static void test_processes_recycle(void **state)
+{
+    b24bg_table_t *table = new_table(FEW_PLACES);
+    b24bg_portal_counts_t portal;
+    b24bg_app_counts_t app;
+    apr_uint64_t loads = 0;
+    apr_uint32_t i;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    run_children(recycle, table, 2);
+    b24bg_table_read_app(table, unit_pool, 0, &app);
+    assert_int_equal(app.reasons[B24BG_REASON_UNKNOWN_PORTAL], 2 * ROUNDS);
+    assert_int_equal(shown(table), FEW_PLACES);
+    for (i = 1; i <= FEW_PLACES; i++) {
+        assert_int_equal(b24bg_table_read_portal(table, i, &portal), 1);
+        loads += portal.loads;
+    }
+    assert_true(loads > 0 && loads <= 2 * ROUNDS);
+    for (i = 0; i < FEW_PLACES; i++) {
+        assert_int_not_equal(load(table, 1000000 + i, NOW + ROUNDS + i).slot, 0);
+    }
+    for (i = 0; i < FEW_PLACES; i++) {
+        assert_int_equal(places_of(table, 1000000 + i, &portal), 1);
+    }
+}
+
+/* Threads of one process, which share the lock's owner. */
+
+typedef struct {
+    b24bg_table_t *table;
+    apr_uint32_t self;
+    int result;
+} thread_t;
+
+static void *count_in_thread(void *data)
+{
+    thread_t *thread = data;
+
+    thread->result = count_shared(thread->table, thread->self);
+    return NULL;
+}
+
+static int count_in_threads(b24bg_table_t *table, apr_uint32_t self)
+{
+    thread_t threads[2] = {{table, 2 * self, -1}, {table, 2 * self + 1, -1}};
+    pthread_t handles[2];
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        if (pthread_create(&handles[i], NULL, count_in_thread, &threads[i]) != 0) {
+            return 1;
+        }
+    }
+    for (i = 0; i < 2; i++) {
+        pthread_join(handles[i], NULL);
+    }
+    return threads[0].result || threads[1].result;
+}
+
+static void test_threads_share(void **state)
+{
+    b24bg_table_t *table = new_table(SHARED_PORTALS);
+    b24bg_portal_counts_t portal;
+    apr_uint64_t loads = 0;
+    apr_uint32_t i;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    run_children(count_in_threads, table, 2);
+    assert_int_equal(shown(table), SHARED_PORTALS);
+    for (i = 0; i < SHARED_PORTALS; i++) {
+        assert_int_equal(places_of(table, i, &portal), 1);
+        loads += portal.loads + portal.repeats;
+    }
+    assert_int_equal(loads, 4 * ROUNDS);
+}
+
+/* Writers that are killed */
+
+#define KILL_SECONDS 2
+#define KILL_PLACES 8
+
+/* Nothing but insertions, each of which gives a place away. */
+static void insert_for_ever(b24bg_table_t *table, apr_uint32_t first)
+{
+    apr_uint32_t i;
+
+    for (i = first;; i++) {
+        load(table, i, NOW + i);
+    }
+}
+
+static void pause_for(long microseconds)
+{
+    struct timespec time = {0, microseconds * 1000};
+
+    nanosleep(&time, NULL);
+}
+
+/* Starts a writer and kills it; it stays a zombie, which still counts as alive, until it is waited
+ * for: then a lock that it held shows in that nobody gets a place. Returns 1 for such a death. */
+static int kill_writer(b24bg_table_t *table, apr_uint32_t number, apr_time_t now)
+{
+    siginfo_t info;
+    int locked;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        alarm(20);
+        insert_for_ever(table, number);
+    }
+    pause_for(200 + (long)unit_random(800));
+    kill(pid, SIGKILL);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    locked = load(table, number + 99999999, now).slot == 0;
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return locked;
+}
+
+/* After each death: a place is to be had at once, is found again, and in the end every place of
+ * the table is as good as new. */
+static void test_killed_writers(void **state)
+{
+    b24bg_table_t *table = new_table(KILL_PLACES);
+    apr_time_t end = apr_time_now() + KILL_SECONDS * APR_USEC_PER_SEC;
+    apr_time_t now = 2 * (apr_time_t)NOW; /* later than all that the writers claim */
+    int deaths_inside = 0;
+    apr_uint32_t round;
+
+    (void)state;
+    alarm(60);
+    for (round = 1; apr_time_now() < end; round++) {
+        apr_uint32_t number = 0x80000000u + round * 100;
+        b24bg_portal_counts_t portal;
+        apr_uint32_t i;
+        deaths_inside += kill_writer(table, round * 1000000, now);
+        for (i = 0; i < KILL_PLACES; i++) {
+            b24bg_portal_ref_t ref = load(table, number + i, ++now);
+            assert_int_not_equal(ref.slot, 0);
+            assert_int_equal(load(table, number + i, now).slot, ref.slot);
+        }
+        for (i = 0; i < KILL_PLACES; i++) {
+            assert_int_equal(places_of(table, number + i, &portal), 1);
+            assert_int_not_equal(load(table, number + i, now).slot, 0);
+        }
+        assert_int_equal(shown(table), KILL_PLACES);
+    }
+    alarm(0);
+    print_message("# %u writers killed, %d of them in the middle of a change\n", round - 1,
+                  deaths_inside);
+    assert_true(deaths_inside > 0);
+}
+
+/* A writer that is stopped, not dead: others go without a place, and quickly. */
+static void test_stopped_writer(void **state)
+{
+    b24bg_table_t *table = new_table(KILL_PLACES);
+    int held = 0;
+    int round;
+
+    (void)state;
+    for (round = 0; round < 200 && held < 3; round++) {
+        apr_time_t start;
+        siginfo_t info;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            alarm(20);
+            insert_for_ever(table, 1);
+        }
+        pause_for(300 + (long)unit_random(300));
+        kill(pid, SIGSTOP);
+        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WNOWAIT), 0);
+        start = apr_time_now();
+        if (load(table, 0x80000000u + (apr_uint32_t)round, NOW).slot == 0) {
+            held++;
+            assert_true(apr_time_now() - start <
+                        100000); /* sanitizers and busy machines included */
+        }
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_not_equal(load(table, 0x90000000u + (apr_uint32_t)round, NOW).slot, 0);
+    }
+    assert_true(held > 0);
+}
+
+int main(void)
+{
+    UNIT_ADD(test_bytes_per_portal);
+    UNIT_ADD(test_size_grows);
+    UNIT_ADD(test_memory_is_enough);
+    UNIT_ADD(test_largest);
+    UNIT_ADD(test_apps);
+    UNIT_ADD(test_app_longest_name);
+    UNIT_ADD(test_kind_names);
+    UNIT_ADD(test_count_every_reason);
+    UNIT_ADD_ROWS(test_server_time, buckets);
+    UNIT_ADD(test_count_portal);
+    UNIT_ADD(test_count_without_place);
+    UNIT_ADD(test_same_portal_same_place);
+    UNIT_ADD(test_lookup_changes_nothing);
+    UNIT_ADD(test_apps_apart);
+    UNIT_ADD(test_longest_domain);
+    UNIT_ADD(test_stale_reference);
+    UNIT_ADD(test_heir_starts_at_zero);
+    UNIT_ADD(test_capacity_one);
+    UNIT_ADD_ROWS(test_recycling_is_exact, exact);
+    UNIT_ADD(test_window);
+    UNIT_ADD(test_window_wraps);
+    UNIT_ADD(test_busy_portal_stays);
+    UNIT_ADD(test_collisions);
+    UNIT_ADD(test_other_key);
+    UNIT_ADD(test_seen);
+    UNIT_ADD(test_seen_odd_renders);
+    UNIT_ADD(test_seen_newest);
+    UNIT_ADD(test_seen_depth);
+    UNIT_ADD(test_processes_share);
+    UNIT_ADD(test_processes_recycle);
+    UNIT_ADD(test_threads_share);
+    UNIT_ADD(test_killed_writers);
+    UNIT_ADD(test_stopped_writer);
+    return unit_run("table");
+}
