@@ -43,8 +43,8 @@ const char *b24bg_form_get(const apr_table_t *fields, const char *name);
  * bytes, never inside a UTF-8 character. */
 char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest);
 
-/* Overwrites in place the value of every field `name` in encoded text with "-". For what goes to
- * access logs. */
-void b24bg_form_hide(char *text, const char *name);
+/* Overwrites in place the value of every field of an encoded query that is secret in this protocol
+ * (APP_SID, tokens, in whatever way their names are written) with "-". For what goes to logs. */
+void b24bg_form_hide(char *query);
 
 #endif

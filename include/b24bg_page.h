@@ -21,6 +21,10 @@
  * the same text for every configuration, so that a site's CSP can allow it by hash. */
 const char *b24bg_page_build(apr_pool_t *pool, const apr_array_header_t *urls, apr_size_t *length);
 
+/* The installation page: ends the installation at the portal (BX24.installFinish, protocol.md
+ * 5.3) once its load event is over. `bx24` is the URL of BX24.js. */
+const char *b24bg_page_install(apr_pool_t *pool, const char *bx24, apr_size_t *length);
+
 /* What in an administrator's page delays its load event, or navigates (protocol.md 2.1, 2.2):
  * names as "<script src>", each once; an empty array where there is nothing. */
 apr_array_header_t *b24bg_page_blockers(apr_pool_t *pool, const char *html);

@@ -15,6 +15,8 @@
 #define B24BG_MEMBER_ID_LENGTH 32
 /* "host:port": 253 characters of host (RFC 1035), a colon, five digits. */
 #define B24BG_DOMAIN_MAX (253 + 6)
+/* "https://" in front of that. */
+#define B24BG_ORIGIN_MAX (8 + B24BG_DOMAIN_MAX)
 
 /* What is said of a request in notes, counters and metrics: spec.md section 6. */
 #define B24BG_VERDICT_LIST(X)                                                                      \
@@ -43,6 +45,14 @@
     X(MEMBER_ID_BAD, "member_id_bad", MALFORMED, 400, "is not 32 hexadecimal digits")              \
     X(PLACEMENT, "placement", MALFORMED, 400, "is not " B24BG_PLACEMENT_CODE)                      \
     X(OUTSIDE, "outside", REFUSED, 403, "is none of the portals served here")                      \
+    X(BAD_TOKEN, "bad_token", BADTOKEN, 403, "is not that of this portal")                         \
+    X(STRICT, "strict", REFUSED, 403, "is not a portal that is known here")                        \
+    X(TOKEN_MISSING, "token_missing", MALFORMED, 400, "is missing or empty")                       \
+    X(TOKEN_BAD, "token_bad", MALFORMED, 400, "is not a token")                                    \
+    X(EVENT_MISSING, "event_missing", MALFORMED, 400,                                              \
+      "this is neither an installation page nor an event")                                         \
+    X(EVENT_IGNORED, "event_ignored", OK, 200, "")                                                 \
+    X(JOURNAL, "journal", REFUSED, 503, "it could not be kept safely; see the error log")          \
     X(BEACON, "beacon", REFUSED, 204, "")                                                          \
     X(MALFORMED_NOTICE, "malformed_notice", MALFORMED, 200, "")
 
@@ -64,6 +74,13 @@ typedef struct {
 /* Never NULL; static. */
 const b24bg_reason_t *b24bg_reason(b24bg_reason_e reason);
 const char *b24bg_verdict_name(b24bg_verdict_e verdict);
+
+/* 1 if text is a member_id; then `to` (B24BG_MEMBER_ID_LENGTH + 1 bytes) has it in lower case. */
+int b24bg_placement_member_id(const char *text, char *to);
+
+/* 1 if both secrets are the same; takes as long for a wrong one as for the right one of the same
+ * length. The pure twin of httpd's ap_streq_timingsafe. */
+int b24bg_placement_same_secret(const char *one, const char *other);
 
 /* A load as Bitrix24 announces it. Everything in it is a claim of the client. */
 typedef struct {

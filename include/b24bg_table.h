@@ -17,7 +17,7 @@
 #include <apr_time.h>
 
 /* Part of the name under which httpd keeps the segment: change it with every change of layout. */
-#define B24BG_TABLE_LAYOUT "1"
+#define B24BG_TABLE_LAYOUT "2"
 /* Apps that may be named in the life of one server; each takes 1 KiB. */
 #define B24BG_TABLE_APPS_MAX 64
 /* Default and bounds of B24bgMaxPortals: spec.md section 3. */
@@ -32,7 +32,8 @@
 #define B24BG_KIND_LIST(X)                                                                         \
     X(WORKER, "worker")                                                                            \
     X(BEACON, "beacon")                                                                            \
-    X(ERROR, "error")
+    X(ERROR, "error")                                                                              \
+    X(INSTALL, "install")
 
 #define B24BG_KIND_ENUM(id, name) B24BG_KIND_##id,
 typedef enum { B24BG_KIND_LIST(B24BG_KIND_ENUM) B24BG_KIND_COUNT } b24bg_kind_e;
@@ -71,12 +72,48 @@ apr_uint32_t b24bg_table_capacity(const b24bg_table_t *table);
  * others. Call in the parent at start only. */
 int b24bg_table_app(b24bg_table_t *table, const char *name);
 
+/* The portal's place; `.slot` is 0 if it has none. */
+b24bg_portal_ref_t b24bg_table_find(b24bg_table_t *table, int app, const char *member_id);
+
 /* Finds the portal, or gives it a place: a free one, else that of the unknown portal that was
  * loaded longest ago. Looks at no more than 256 places, so with more portals it is the oldest of
- * those. `.slot` is 0 if there is no place just now (all known, or another process is at it):
- * serve all the same, count without it. */
+ * those. A known portal never loses its place. `.slot` is 0 if there is no place just now (all
+ * known, or another process is at it): serve all the same, count without it. */
 b24bg_portal_ref_t b24bg_table_portal(b24bg_table_t *table, int app, const char *member_id,
                                       const char *domain, apr_time_t now);
+
+/* A portal of the store. */
+typedef struct {
+    int app;
+    const char *member_id;
+    const char *origin;            /* "https://host[:port]", or http; at most B24BG_ORIGIN_MAX */
+    const char *application_token; /* "" or NULL: a portal too old to send one */
+    apr_time_t last_load;
+    apr_uint64_t loads;
+} b24bg_known_portal_t;
+
+/* Gives a portal of the store its place for good, or brings its place up to date; its counts only
+ * grow. 1: done; 0: the lock was not to be had, try again; -1: the table is full of known portals.
+ * Of the token only a keyed hash is kept. Background task only. */
+int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal);
+
+/* Makes the portal unknown again; what is counted stays. Background task only. */
+void b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id);
+
+/* What is known of who sent a request. */
+typedef enum {
+    B24BG_TRUST_UNKNOWN,  /* not a portal of the store */
+    B24BG_TRUST_PROVEN,   /* presents its application token */
+    B24BG_TRUST_BAD_TOKEN /* known, and presents another one, or none where it has one */
+} b24bg_trust_e;
+
+/* Compares in constant time. On PROVEN, origin (B24BG_ORIGIN_MAX + 1 bytes) is the portal's. A
+ * known portal without a token cannot prove anything: UNKNOWN. */
+b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal, const char *token,
+                                char *origin);
+
+/* How often a portal found no place because all are known ones; grows. */
+apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table);
 
 /* 1 if (member_id, app_sid) was seen before among the recent renders, at least the last 16 for
  * each place in the table; remembers it. */
@@ -97,6 +134,9 @@ typedef struct {
 
 void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *request);
 
+/* An installation that was verified, or not. Background task only. */
+void b24bg_table_count_install(b24bg_table_t *table, int app, int verified);
+
 /* A copy of the counts at about one moment, for showing. */
 typedef struct {
     const char *name;
@@ -104,6 +144,7 @@ typedef struct {
     apr_uint64_t reasons[B24BG_REASON_COUNT];
     apr_uint64_t repeats;
     apr_uint64_t broken_options;
+    apr_uint64_t installs[2];                            /* not verified, verified */
     apr_uint64_t server_time[B24BG_SERVER_TIME_BUCKETS]; /* per bucket, not cumulative */
     apr_uint64_t server_time_sum;                        /* microseconds */
 } b24bg_app_counts_t;
@@ -115,6 +156,7 @@ typedef struct {
     apr_time_t last_load;
     apr_uint64_t loads;
     apr_uint64_t repeats;
+    int known;
 } b24bg_portal_counts_t;
 
 /* The app in this row, or 0 if the row is empty. Strings are allocated in pool. */

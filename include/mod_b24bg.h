@@ -5,6 +5,7 @@
 #define MOD_B24BG_H
 
 #include "b24bg_page.h"
+#include "b24bg_rest.h"
 #include "b24bg_table.h"
 #include "b24bg_value.h"
 
@@ -35,6 +36,9 @@ typedef struct {
     int missing; /* the file could not be read last time, and that is logged */
 } b24bg_own_page_t;
 
+/* B24bgVerify: what a load must prove. */
+typedef enum { B24BG_VERIFY_KNOWN, B24BG_VERIFY_STRICT, B24BG_VERIFY_OFF } b24bg_verify_e;
+
 /* <B24bgApp>. Read only after start, own_page apart. */
 typedef struct b24bg_app_t {
     const char *name;
@@ -45,14 +49,19 @@ typedef struct b24bg_app_t {
     apr_array_header_t *scripts; /* const char * */
     const char *bx24;            /* URL, NULL: not attached */
     int bx24_set;
-    apr_size_t max_body;
+    apr_int64_t max_body;
     apr_array_header_t *portals; /* const char *, patterns; empty: any */
     apr_time_t slow_limit;
     apr_int64_t slow_count;
     int allow_http;
-    const char *page; /* built in */
+    b24bg_verify_e verify;
+    b24bg_rest_app_t rest; /* client_id NULL: nobody is called; its patterns are `portals` */
+    apr_array_header_t *auth_servers; /* const char *; what rest points to */
+    const char *page;                 /* built in */
     apr_size_t page_length;
     b24bg_own_page_t own_page;
+    const char *install_page;
+    apr_size_t install_page_length;
     const char *csp; /* frame-ancestors for portals nobody verified, or NULL */
 } b24bg_app_t;
 
@@ -66,24 +75,37 @@ typedef struct {
     const char *use; /* B24bgUse, or NULL */
 } b24bg_location_t;
 
+/* A B24bgUse, kept until all apps are known. */
+typedef struct {
+    const char *name;
+    const char *at;   /* "file:line" */
+    const char *path; /* of its section */
+    server_rec *server;
+} b24bg_use_t;
+
 /* A section whose SetHandler names one of our handlers. */
 typedef struct {
     const server_rec *server;
-    const char *path; /* of a <Location>, else NULL */
-    int kind;         /* b24bg_kind_e */
-    const char *at;   /* "file:line" */
+    const char *section; /* its argument */
+    const char *path;    /* the same if it is a <Location>, else NULL */
+    int kind;            /* b24bg_kind_e */
+    const char *at;      /* "file:line" */
 } b24bg_place_t;
 
 /* What all servers share; lives in pconf. */
 typedef struct {
     apr_array_header_t *apps;   /* b24bg_app_t *, of all servers */
-    apr_array_header_t *uses;   /* every B24bgUse, for the check */
+    apr_array_header_t *uses;   /* b24bg_use_t, every B24bgUse, for the check */
     apr_array_header_t *places; /* b24bg_place_t, known once the configuration is checked */
     b24bg_app_t *open_app;      /* the <B24bgApp> being read */
     b24bg_app_t *default_app;   /* meant where a server knows no app */
-    apr_uint32_t max_portals;
-    int configured;       /* some directive of ours was there */
-    b24bg_table_t *table; /* NULL: the module is not used */
+    apr_int64_t max_portals;
+    const char *state_dir;
+    const char *journal; /* path, in state_dir */
+    const char *store_driver;
+    const char *store_params; /* NULL: b24bg.db in state_dir; may hold a password */
+    int configured;           /* some directive of ours was there */
+    b24bg_table_t *table;     /* NULL: the module is not used */
 } b24bg_main_t;
 
 extern b24bg_main_t *b24bg_main;
@@ -93,11 +115,15 @@ typedef struct {
     b24bg_app_t *app; /* set when handled */
     b24bg_table_request_t count;
     const char *member_id; /* of a well-formed load, else NULL */
+    char *shown_args;      /* the query without secrets, or NULL */
     int handled;           /* our handler ran: count it at the end */
 } b24bg_request_t;
 
-/* mod_b24bg_config.c */
+/* mod_b24bg_directives.c */
 extern const command_rec b24bg_directives[];
+
+/* mod_b24bg_config.c */
+b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name);
 void b24bg_config_begin(apr_pool_t *pconf);
 void *b24bg_config_create_server(apr_pool_t *pool, server_rec *s);
 void *b24bg_config_merge_server(apr_pool_t *pool, void *base, void *add);
@@ -120,15 +146,47 @@ int b24bg_request_map(request_rec *r);
 int b24bg_request_handler(request_rec *r);
 int b24bg_request_finish(request_rec *r);
 
+/* mod_b24bg_body.c */
+/* A body in memory, with a NUL behind it. */
+typedef struct {
+    char *data;
+    apr_size_t length;
+    int cut; /* it was longer than the limit */
+} b24bg_body_t;
+
+/* 1 if Content-Type says application/x-www-form-urlencoded, whatever its parameters. */
+int b24bg_body_is_form(const request_rec *r);
+/* Content-Length as httpd has accepted it, or -1. */
+apr_int64_t b24bg_body_announced(const request_rec *r);
+/* Reads the whole body, or up to the limit, and then body->cut is set. Returns OK, or a status as
+ * a handler returns it. Waits for the client as long as httpd's timeouts allow. */
+int b24bg_body_read(request_rec *r, apr_size_t limit, b24bg_body_t *body);
+/* Nobody waits for a body that will not be used: without this, httpd reads it to its end before
+ * the answer leaves. The connection ends with the answer. */
+void b24bg_body_give_up(request_rec *r);
+
+/* mod_b24bg_hide.c */
+/* Takes secrets out of what loggers and server-status show and nobody decides anything by: the
+ * request line. Call as early as the request is known to be ours. */
+void b24bg_hide_in_line(request_rec *r, b24bg_request_t *request);
+/* Takes them out of what the request is decided by: call when that is done. */
+void b24bg_hide_in_url(request_rec *r, const b24bg_request_t *request);
+
 /* mod_b24bg_status.c */
 /* Sets the notes of spec.md section 6. */
 void b24bg_status_note(request_rec *r, const b24bg_request_t *request);
 
-/* mod_b24bg_background.c */
+/* mod_b24bg_page.c */
 /* Reads the app's own page into memory: NULL, or what is wrong. Allocated in pool. */
-const char *b24bg_background_load_page(b24bg_own_page_t *page, apr_pool_t *pool);
+const char *b24bg_own_page_load(b24bg_own_page_t *page, apr_pool_t *pool);
 /* Has the pages looked after in each child; call in post_config. */
+apr_status_t b24bg_own_page_register(apr_pool_t *pconf, server_rec *s);
+void b24bg_own_page_child(apr_pool_t *pchild, server_rec *s);
+
+/* mod_b24bg_background.c: the task of apps that have a client */
+/* Makes the state directory and registers the watchdog; call in post_config. */
 apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s);
 void b24bg_background_child(apr_pool_t *pchild, server_rec *s);
+void b24bg_background_stopping(apr_pool_t *pchild, int graceful);
 
 #endif

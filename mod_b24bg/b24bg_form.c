@@ -1,5 +1,6 @@
 #include "b24bg_form.h"
 
+#include <apr_cstr.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 
@@ -160,20 +161,61 @@ char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest)
     return clean;
 }
 
-void b24bg_form_hide(char *text, const char *name)
-{
-    apr_size_t length = strlen(name);
-    char *found = text;
+/* protocol.md 1.2, 1.3, 3.2, 4.1, 5.2 and 5.3. */
+static const char *const secret_names[] = {"APP_SID",
+                                           "AUTH_ID",
+                                           "REFRESH_ID",
+                                           "APPLICATION_TOKEN",
+                                           "auth",
+                                           "access_token",
+                                           "refresh_token",
+                                           "client_secret",
+                                           "application_token",
+                                           "auth[access_token]",
+                                           "auth[refresh_token]",
+                                           "auth[application_token]"};
 
-    while ((found = strstr(found, name)) != NULL) {
-        char *value = found + length + 1;
-        if (found[length] == '=' && (found == text || strchr("?& ", found[-1])) && *value) {
-            apr_size_t value_length = strcspn(value, "& ");
-            if (value_length > 0) {
-                *value = '-';
-                memmove(value + 1, value + value_length, strlen(value + value_length) + 1);
-            }
-        }
-        found += length;
+/* Longer than any of them, even with every byte escaped. */
+#define SECRET_NAME_ROOM 80
+
+static int is_secret(const char *name, apr_size_t length)
+{
+    char decoded[SECRET_NAME_ROOM];
+    apr_size_t i;
+
+    if (length >= sizeof(decoded)) {
+        return 0;
     }
+    memcpy(decoded, name, length);
+    if (decode(decoded, decoded + length) != B24BG_FORM_OK) {
+        return 0;
+    }
+    for (i = 0; i < sizeof(secret_names) / sizeof(secret_names[0]); i++) {
+        if (apr_cstr_casecmp(decoded, secret_names[i]) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void b24bg_form_hide(char *query)
+{
+    char *to = query;
+
+    while (*query) {
+        apr_size_t pair = strcspn(query, "&");
+        apr_size_t name = strcspn(query, "=&");
+        apr_size_t shown = pair;
+        if (pair > name + 1 && is_secret(query, name)) {
+            query[name + 1] = '-';
+            shown = name + 2;
+        }
+        memmove(to, query, shown);
+        to += shown;
+        query += pair;
+        if (*query == '&') {
+            *to++ = *query++;
+        }
+    }
+    *to = '\0';
 }

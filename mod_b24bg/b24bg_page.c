@@ -90,6 +90,40 @@ static int value_holds(const char *at, const char *end, const char *word)
     return !word;
 }
 
+static const char install_head[] =
+    "<!DOCTYPE html>\n"
+    "<html lang=\"en\">\n"
+    "<head><meta charset=\"utf-8\"><title>Installation</title></head>\n"
+    "<body>\n"
+    "<p>The application has been registered with this server. "
+    "Bitrix24 finishes the installation now.</p>\n";
+static const char install_script[] =
+    "\">\n"
+    "(function (d) {\n"
+    "    var urls = JSON.parse(d.currentScript.dataset.urls);\n"
+    "    addEventListener('load', function () {\n"
+    "        var s = d.createElement('script');\n"
+    "        s.onload = function () {\n"
+    "            if (window.BX24) {\n"
+    "                BX24.init(function () { BX24.installFinish(); });\n"
+    "            }\n"
+    "        };\n"
+    "        s.src = urls[0];\n"
+    "        d.body.appendChild(s);\n"
+    "    });\n"
+    "})(document);\n"
+    "</script>\n";
+
+const char *b24bg_page_install(apr_pool_t *pool, const char *bx24, apr_size_t *length)
+{
+    const char *page =
+        apr_pstrcat(pool, install_head, script_open, "[", attribute_json_string(pool, bx24), "]",
+                    install_script, tail, NULL);
+
+    *length = strlen(page);
+    return page;
+}
+
 /* 1 if the tag's text holds ` name=value`, quoted or not; any value where value is NULL. */
 static int has_attribute(const char *tag, const char *end, const char *name, const char *value)
 {

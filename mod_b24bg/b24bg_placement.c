@@ -24,7 +24,22 @@ const char *b24bg_verdict_name(b24bg_verdict_e verdict)
     return verdict_names[verdict];
 }
 
-static int copy_member_id(char *to, const char *text)
+int b24bg_placement_same_secret(const char *one, const char *other)
+{
+    apr_size_t length = strlen(one);
+    volatile unsigned char difference = strlen(other) != length;
+    apr_size_t i;
+
+    if (difference) {
+        return 0;
+    }
+    for (i = 0; i < length; i++) {
+        difference |= (unsigned char)(one[i] ^ other[i]);
+    }
+    return difference == 0;
+}
+
+int b24bg_placement_member_id(const char *text, char *to)
 {
     apr_size_t i;
 
@@ -92,7 +107,7 @@ b24bg_reason_e b24bg_placement_read(const apr_table_t *query, const apr_table_t 
     if (!member_id) {
         return B24BG_REASON_MEMBER_ID_MISSING;
     }
-    if (!copy_member_id(placement->member_id, member_id)) {
+    if (!b24bg_placement_member_id(member_id, placement->member_id)) {
         return B24BG_REASON_MEMBER_ID_BAD;
     }
     *field = "PLACEMENT";

@@ -31,6 +31,7 @@ typedef struct {
     counter_t reasons[B24BG_REASON_COUNT];
     counter_t repeats;
     counter_t broken_options;
+    counter_t installs[2];
     counter_t server_time[B24BG_SERVER_TIME_BUCKETS];
     counter_t server_time_sum;
 } app_row_t;
@@ -42,6 +43,9 @@ typedef struct {
     _Atomic apr_uint32_t next; /* slot number, 0 ends the chain */
     apr_uint32_t bucket;
     apr_int32_t app;
+    apr_uint32_t known; /* a portal of the store: never recycled */
+    apr_uint32_t http;  /* its origin is http, not https */
+    apr_uint64_t token; /* keyed hash of its application token, 0: none */
     _Atomic apr_int64_t last_load;
     counter_t loads;
     counter_t repeats;
@@ -60,7 +64,9 @@ struct b24bg_table_t {
     apr_uint32_t render_sets;    /* power of two */
     _Atomic apr_uint32_t writer; /* pid of the process that changes the set of portals */
     _Atomic apr_uint32_t used;   /* places ever taken */
-    _Atomic apr_uint32_t hand;   /* where the next search for a place starts */
+    _Atomic apr_uint32_t known;  /* places of portals of the store */
+    counter_t turned_away;
+    _Atomic apr_uint32_t hand; /* where the next search for a place starts */
     app_row_t apps[B24BG_TABLE_APPS_MAX];
 };
 
@@ -166,7 +172,12 @@ int b24bg_table_app(b24bg_table_t *table, const char *name)
     return -1;
 }
 
-/* Finding */
+/* Adding and finding */
+
+static void add(counter_t *counter, apr_uint64_t count)
+{
+    atomic_fetch_add_explicit(counter, count, memory_order_relaxed);
+}
 
 static apr_uint32_t bucket_of(b24bg_table_t *table, int app, const char *member_id)
 {
@@ -254,11 +265,10 @@ static void unlink_slot(b24bg_table_t *table, apr_uint32_t number)
     }
 }
 
-/* The place to give away: a new one, else the one loaded longest ago within the window. One that
- * a dead writer left half-made counts as never loaded. */
-static apr_uint32_t choose(b24bg_table_t *table)
+/* The place to give away: a new one, else the unknown one loaded longest ago within the window;
+ * 0 if there is none. One that a dead writer left half-made is as good. */
+static apr_uint32_t choose(b24bg_table_t *table, apr_uint32_t window)
 {
-    apr_uint32_t window = table->capacity < RECYCLE_WINDOW ? table->capacity : RECYCLE_WINDOW;
     apr_uint32_t best = 0;
     apr_int64_t oldest = APR_INT64_MAX;
     apr_uint32_t i;
@@ -266,11 +276,13 @@ static apr_uint32_t choose(b24bg_table_t *table)
     if (table->used < table->capacity) {
         return ++table->used;
     }
+    window = table->capacity < window ? table->capacity : window;
     for (i = 0; i < window; i++) {
         apr_uint32_t number = (table->hand + i) % table->capacity + 1;
-        apr_int64_t last_load = slots(table)[number - 1].last_load;
-        if (last_load < oldest) {
-            oldest = last_load;
+        slot_t *slot = &slots(table)[number - 1];
+        int dead = slot->generation & 1;
+        if ((!slot->known || dead) && slot->last_load < oldest) {
+            oldest = slot->last_load;
             best = number;
         }
     }
@@ -278,30 +290,41 @@ static apr_uint32_t choose(b24bg_table_t *table)
     return best;
 }
 
-/* The order of the steps is what makes a death between any two of them harmless: the place is out
- * of its old chain before its key changes, and in its new one only when it is whole. */
-static b24bg_portal_ref_t give(b24bg_table_t *table, apr_uint32_t bucket, int app,
-                               const b24bg_portal_counts_t *portal)
+/* Begins to give a place to another portal. The order of the steps is what makes a death between
+ * any two of them harmless: the place is out of its old chain before its key changes, and in its
+ * new one (take_over_end) only when it is whole. */
+static slot_t *take_over_begin(b24bg_table_t *table, apr_uint32_t number, int app,
+                               const char *member_id)
 {
-    b24bg_portal_ref_t ref;
-    slot_t *slot;
+    slot_t *slot = &slots(table)[number - 1];
 
-    ref.slot = choose(table);
-    slot = &slots(table)[ref.slot - 1];
     slot->generation |= 1;
     slot->last_load = 0;
-    unlink_slot(table, ref.slot);
+    unlink_slot(table, number);
+    table->known -= slot->known;
+    slot->known = 0;
     slot->app = app;
-    memcpy(slot->member_id, portal->member_id, sizeof(slot->member_id));
-    memcpy(slot->domain, portal->domain, sizeof(slot->domain));
+    apr_cpystrn(slot->member_id, member_id, sizeof(slot->member_id));
+    slot->token = 0;
+    slot->http = 0;
     slot->loads = 0;
     slot->repeats = 0;
+    return slot;
+}
+
+static void take_over_end(b24bg_table_t *table, apr_uint32_t number, apr_uint32_t bucket)
+{
+    slot_t *slot = &slots(table)[number - 1];
+
     slot->bucket = bucket;
-    slot->last_load = portal->last_load;
-    ref.generation = ++slot->generation;
+    slot->generation++;
     slot->next = heads(table)[bucket];
-    heads(table)[bucket] = ref.slot;
-    return ref;
+    heads(table)[bucket] = number;
+}
+
+b24bg_portal_ref_t b24bg_table_find(b24bg_table_t *table, int app, const char *member_id)
+{
+    return find(table, bucket_of(table, app, member_id), app, member_id);
 }
 
 b24bg_portal_ref_t b24bg_table_portal(b24bg_table_t *table, int app, const char *member_id,
@@ -309,21 +332,129 @@ b24bg_portal_ref_t b24bg_table_portal(b24bg_table_t *table, int app, const char 
 {
     apr_uint32_t bucket = bucket_of(table, app, member_id);
     b24bg_portal_ref_t ref = find(table, bucket, app, member_id);
-    b24bg_portal_counts_t portal;
 
+    if (!ref.slot && table->known == table->capacity) {
+        add(&table->turned_away, 1);
+        return ref;
+    }
     if (ref.slot || !try_lock(table)) {
         return ref;
     }
     ref = find(table, bucket, app, member_id);
-    if (!ref.slot) {
-        memset(&portal, 0, sizeof(portal));
-        apr_cpystrn(portal.member_id, member_id, sizeof(portal.member_id));
-        apr_cpystrn(portal.domain, domain, sizeof(portal.domain));
-        portal.last_load = now;
-        ref = give(table, bucket, app, &portal);
+    if (!ref.slot && (ref.slot = choose(table, RECYCLE_WINDOW)) != 0) {
+        slot_t *slot = take_over_begin(table, ref.slot, app, member_id);
+        apr_cpystrn(slot->domain, domain, sizeof(slot->domain));
+        slot->last_load = now;
+        take_over_end(table, ref.slot, bucket);
+        ref.generation = slot->generation;
     }
     unlock(table);
     return ref;
+}
+
+/* Portals of the store */
+
+static apr_uint64_t token_hash(b24bg_table_t *table, const char *token)
+{
+    apr_uint64_t hash;
+
+    if (!token || !*token) {
+        return 0;
+    }
+    hash = apr_siphash24(token, strlen(token), table->key);
+    return hash + (hash == 0);
+}
+
+/* Writes what the store knows, and nothing if it is there already: a place that is written is
+ * lost, for their counts, to the requests that hold a reference to it. */
+static void update_known(b24bg_table_t *table, slot_t *slot, const b24bg_known_portal_t *portal)
+{
+    const char *domain = strstr(portal->origin, "://") + 3;
+    apr_uint32_t http = strncmp(portal->origin, "http:", 5) == 0;
+    apr_uint64_t token = token_hash(table, portal->application_token);
+
+    if (slot->known && slot->http == http && slot->token == token &&
+        strcmp(slot->domain, domain) == 0) {
+        return;
+    }
+    table->known += !slot->known;
+    slot->known = 1;
+    slot->generation |= 1;
+    slot->http = http;
+    slot->token = token;
+    apr_cpystrn(slot->domain, domain, sizeof(slot->domain));
+    slot->generation++;
+}
+
+int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal)
+{
+    apr_uint32_t bucket = bucket_of(table, portal->app, portal->member_id);
+    b24bg_portal_ref_t ref;
+    slot_t *slot;
+
+    if (!try_lock(table)) {
+        return 0;
+    }
+    ref = find(table, bucket, portal->app, portal->member_id);
+    if (!ref.slot && (ref.slot = choose(table, table->capacity)) != 0) {
+        take_over_begin(table, ref.slot, portal->app, portal->member_id);
+        take_over_end(table, ref.slot, bucket);
+    }
+    if (ref.slot) {
+        slot = &slots(table)[ref.slot - 1];
+        update_known(table, slot, portal);
+        slot->last_load = slot->last_load > portal->last_load ? slot->last_load : portal->last_load;
+        slot->loads = slot->loads > portal->loads ? slot->loads : portal->loads;
+    }
+    unlock(table);
+    return ref.slot ? 1 : -1;
+}
+
+void b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id)
+{
+    b24bg_portal_ref_t ref = b24bg_table_find(table, app, member_id);
+    slot_t *slot;
+
+    if (!ref.slot) {
+        return;
+    }
+    slot = &slots(table)[ref.slot - 1];
+    if (slot->known) {
+        slot->known = 0;
+        slot->token = 0;
+        table->known--;
+    }
+}
+
+b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal, const char *token,
+                                char *origin)
+{
+    slot_t *slot;
+    apr_uint64_t expected;
+
+    if (!portal.slot) {
+        return B24BG_TRUST_UNKNOWN;
+    }
+    slot = &slots(table)[portal.slot - 1];
+    expected = slot->token;
+    if (!slot->known || !expected) {
+        return B24BG_TRUST_UNKNOWN;
+    }
+    if (token_hash(table, token) != expected) {
+        return B24BG_TRUST_BAD_TOKEN;
+    }
+    apr_cpystrn(apr_cpystrn(origin, slot->http ? "http://" : "https://", 9), slot->domain,
+                sizeof(slot->domain));
+    atomic_thread_fence(memory_order_acquire);
+    if (slot->generation != portal.generation) {
+        return B24BG_TRUST_UNKNOWN; /* it changed while we read */
+    }
+    return B24BG_TRUST_PROVEN;
+}
+
+apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table)
+{
+    return table->turned_away;
 }
 
 /* The newest render goes to the front of its set and the oldest falls out. Two requests that do
@@ -358,11 +489,6 @@ int b24bg_table_seen(b24bg_table_t *table, int app, const char *member_id, const
 }
 
 /* Counting */
-
-static void add(counter_t *counter, apr_uint64_t count)
-{
-    atomic_fetch_add_explicit(counter, count, memory_order_relaxed);
-}
 
 static int server_time_bucket(apr_interval_time_t time)
 {
@@ -408,6 +534,11 @@ void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *reques
     }
 }
 
+void b24bg_table_count_install(b24bg_table_t *table, int app, int verified)
+{
+    add(&table->apps[app].installs[verified], 1);
+}
+
 /* Showing */
 
 static void read_counters(apr_uint64_t *to, counter_t *from, apr_size_t count)
@@ -432,6 +563,7 @@ int b24bg_table_read_app(b24bg_table_t *table, apr_pool_t *pool, int row,
     read_counters(counts->reasons, app->reasons, B24BG_REASON_COUNT);
     read_counters(&counts->repeats, &app->repeats, 1);
     read_counters(&counts->broken_options, &app->broken_options, 1);
+    read_counters(counts->installs, app->installs, 2);
     read_counters(counts->server_time, app->server_time, B24BG_SERVER_TIME_BUCKETS);
     read_counters(&counts->server_time_sum, &app->server_time_sum, 1);
     return 1;
@@ -452,6 +584,7 @@ int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t number,
     counts->last_load = slot->last_load;
     counts->loads = slot->loads;
     counts->repeats = slot->repeats;
+    counts->known = (int)slot->known;
     atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&slot->generation, memory_order_relaxed) == before;
 }

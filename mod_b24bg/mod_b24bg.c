@@ -7,7 +7,8 @@
  *  3. check_config  what one directive alone cannot know; `apachectl configtest` ends here
  *  4. post_config   the shared table, kept from generation to generation; skipped in the first
  *                   of httpd's two passes at start, and where nothing asks for the module
- *  5. child_init    the mutexes of pages that are re-read
+ *                   The state directory, the watchdogs
+ *  5. child_init    the mutexes of pages that are re-read, the end of the background task
  */
 #include "mod_b24bg.h"
 
@@ -17,6 +18,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <mpm_common.h>
 
 #include <jansson.h>
 
@@ -43,7 +45,8 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 static b24bg_table_t *create_table(server_rec *s)
 {
     unsigned char key[16];
-    apr_size_t size = b24bg_table_size(b24bg_main->max_portals);
+    apr_uint32_t portals = (apr_uint32_t)b24bg_main->max_portals;
+    apr_size_t size = b24bg_table_size(portals);
     apr_shm_t *memory;
     apr_status_t rv = apr_generate_random_bytes(key, sizeof(key));
 
@@ -54,13 +57,12 @@ static b24bg_table_t *create_table(server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
                      "B24BG0001: no shared memory of %" APR_SIZE_T_FMT
                      " bytes for B24bgMaxPortals %u; lower it or raise the system's limit",
-                     size, b24bg_main->max_portals);
+                     size, portals);
         return NULL;
     }
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
-                 "B24BG0002: shared table made, portals=%u bytes=%" APR_SIZE_T_FMT,
-                 b24bg_main->max_portals, size);
-    return b24bg_table_create(apr_shm_baseaddr_get(memory), b24bg_main->max_portals, key);
+                 "B24BG0002: shared table made, portals=%u bytes=%" APR_SIZE_T_FMT, portals, size);
+    return b24bg_table_create(apr_shm_baseaddr_get(memory), portals, key);
 }
 
 static b24bg_table_t *keep_table(server_rec *s)
@@ -72,11 +74,11 @@ static b24bg_table_t *keep_table(server_rec *s)
     }
     if (!retained->table) {
         retained->table = create_table(s);
-    } else if (b24bg_table_capacity(retained->table) != b24bg_main->max_portals) {
+    } else if (b24bg_table_capacity(retained->table) != (apr_uint32_t)b24bg_main->max_portals) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
                      "B24BG0003: B24bgMaxPortals %u takes effect when the server is stopped and "
                      "started; until then it is %u",
-                     b24bg_main->max_portals, b24bg_table_capacity(retained->table));
+                     (apr_uint32_t)b24bg_main->max_portals, b24bg_table_capacity(retained->table));
     }
     return retained->table;
 }
@@ -113,7 +115,11 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
             return HTTP_INTERNAL_SERVER_ERROR;
         }
     }
-    return b24bg_background_register(pconf, s) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
+    if (b24bg_own_page_register(pconf, s) != APR_SUCCESS ||
+        b24bg_background_register(pconf, s) != APR_SUCCESS) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return OK;
 }
 
 /* Translation comes last, so that whatever the administrator maps or rewrites himself wins. The
@@ -124,7 +130,9 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(b24bg_config_check, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(b24bg_own_page_child, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(b24bg_background_child, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_stopping(b24bg_background_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_translate_name(b24bg_request_translate, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(b24bg_request_map, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(b24bg_request_handler, NULL, NULL, APR_HOOK_MIDDLE);

@@ -1,176 +1,226 @@
-/* What happens beside the requests: each child looks after the pages that can change. */
+/* The watchdog that runs the background task, and its end.
+ *
+ * httpd tells a watchdog little about stopping: its STOPPING state comes only by luck, and the
+ * child normally exits in the middle of a callback. What works in every MPM and every way to stop:
+ * child_stopping sets a flag that the task's calls look at, and a cleanup of pchild, which runs
+ * before the child frees anything, waits until the callback has returned.
+ */
 #include "mod_b24bg.h"
 
+#include "b24bg_task.h"
+
+#include <apr_atomic.h>
 #include <apr_file_io.h>
 #include <apr_strings.h>
 #include <http_log.h>
 #include <http_main.h>
 #include <mod_watchdog.h>
+#include <mpm_common.h>
+#include <unixd.h>
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 APLOG_USE_MODULE(b24bg);
 
-/* An administrator who saves a page and reloads a browser sees the new one. */
-#define PAGE_INTERVAL APR_USEC_PER_SEC
+/* How often the task looks for work, and how long one step may wait for calls under way. */
+#define STEP_EVERY AP_WD_TM_SLICE
+#define STEP_WAIT (50 * (APR_USEC_PER_SEC / 1000))
+/* Longest wait for the callback at the end: engineering.md section 5. */
+#define STOP_WAIT apr_time_from_sec(2)
+#define STOP_SLICE (10 * (APR_USEC_PER_SEC / 1000))
 
-static const char *read_page(b24bg_own_page_t *page, const apr_finfo_t *info, apr_pool_t *pool)
+/* One child's. */
+static struct {
+    volatile int stop;          /* read by curl's progress callback too */
+    volatile apr_uint32_t busy; /* a step is running */
+    apr_pool_t *pool;           /* the task's own root pool: it is for one thread alone */
+    b24bg_task_config_t config;
+    b24bg_task_t *task;
+} background;
+
+static const int log_levels[] = {APLOG_CRIT, APLOG_ERR, APLOG_WARNING, APLOG_NOTICE, APLOG_INFO};
+
+/* The line carries its own tag. */
+static void write_log(void *baton, b24bg_log_level_e level, const char *line)
 {
-    apr_size_t length = (apr_size_t)info->size;
-    char *text = apr_palloc(pool, length + 1);
-    apr_file_t *file;
-    apr_status_t rv = apr_file_open(&file, page->path, APR_READ | APR_BINARY, 0, pool);
-
-    if (rv == APR_SUCCESS) {
-        rv = length ? apr_file_read_full(file, text, length, NULL) : APR_SUCCESS;
-        apr_file_close(file);
-    }
-    if (rv != APR_SUCCESS) {
-        char reason[120];
-        return apr_pstrdup(pool, apr_strerror(rv, reason, sizeof(reason)));
-    }
-    text[length] = '\0';
-    page->text = text;
-    page->length = length;
-    page->mtime = info->mtime;
-    page->size = info->size;
-    return NULL;
+    ap_log_error(APLOG_MARK, log_levels[level], 0, (server_rec *)baton, "%s", line);
 }
 
-const char *b24bg_background_load_page(b24bg_own_page_t *page, apr_pool_t *pool)
+static apr_array_header_t *task_apps(apr_pool_t *pool)
 {
-    apr_finfo_t info;
-    apr_status_t rv = apr_stat(&info, page->path, APR_FINFO_MIN, pool);
-    char reason[120];
-
-    if (rv != APR_SUCCESS) {
-        return apr_psprintf(pool, "a readable file is allowed: %s",
-                            apr_strerror(rv, reason, sizeof(reason)));
-    }
-    if (info.filetype != APR_REG || info.size > B24BG_PAGE_OWN_MAX) {
-        return apr_psprintf(pool, "a file of at most %d bytes is allowed", B24BG_PAGE_OWN_MAX);
-    }
-    return read_page(page, &info, pool);
-}
-
-static void swap_page(b24bg_own_page_t *page, const b24bg_own_page_t *fresh)
-{
-    apr_pool_t *old = page->pool;
-
-    apr_thread_mutex_lock(page->mutex);
-    page->pool = fresh->pool;
-    page->text = fresh->text;
-    page->length = fresh->length;
-    apr_thread_mutex_unlock(page->mutex);
-    page->mtime = fresh->mtime;
-    page->size = fresh->size;
-    if (old) {
-        apr_pool_destroy(old);
-    }
-}
-
-/* The text gets a root pool of its own: pchild is not made for several threads. */
-static void refresh_page(b24bg_app_t *app, apr_pool_t *scratch)
-{
-    b24bg_own_page_t *page = &app->own_page;
-    b24bg_own_page_t fresh = *page;
-    apr_finfo_t info;
-    const char *error;
-
-    if (apr_stat(&info, page->path, APR_FINFO_MIN, scratch) == APR_SUCCESS &&
-        info.mtime == page->mtime && info.size == page->size) {
-        page->missing = 0;
-        return;
-    }
-    apr_pool_create(&fresh.pool, NULL);
-    error = b24bg_background_load_page(&fresh, fresh.pool);
-    if (error) {
-        if (!page->missing) {
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                         "B24BG0008: B24bgPage \"%s\" of app=%s: %s; the page read before is "
-                         "still served",
-                         page->path, app->name, error);
-        }
-        page->missing = 1;
-        apr_pool_destroy(fresh.pool);
-        return;
-    }
-    page->missing = 0;
-    swap_page(page, &fresh);
-    ap_log_error(APLOG_MARK, APLOG_INFO, 0, ap_server_conf,
-                 "B24BG0009: page read again, app=%s bytes=%" APR_SIZE_T_FMT, app->name,
-                 page->length);
-}
-
-/* Runs in every child, each of which holds its own copies. `pool` lives for this one call. */
-static apr_status_t look_after_pages(int state, void *data, apr_pool_t *pool)
-{
+    apr_array_header_t *apps = apr_array_make(pool, 4, sizeof(const b24bg_task_app_t *));
     int i;
 
-    (void)data;
-    for (i = 0; state == AP_WATCHDOG_STATE_RUNNING && i < b24bg_main->apps->nelts; i++) {
-        b24bg_app_t *app = APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *);
-        if (app->own_page.mutex) {
-            refresh_page(app, pool);
+    for (i = 0; i < b24bg_main->apps->nelts; i++) {
+        const b24bg_app_t *app = APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *);
+        b24bg_task_app_t *task_app;
+        if (!app->rest.client_id) {
+            continue;
         }
+        task_app = apr_pcalloc(pool, sizeof(*task_app));
+        task_app->name = app->name;
+        task_app->row = app->row;
+        task_app->rest = app->rest;
+        APR_ARRAY_PUSH(apps, const b24bg_task_app_t *) = task_app;
+    }
+    return apps;
+}
+
+static const char *store_params(apr_pool_t *pool)
+{
+    if (b24bg_main->store_params) {
+        return b24bg_main->store_params;
+    }
+    return apr_pstrcat(pool, b24bg_main->state_dir, "/b24bg.db", NULL);
+}
+
+/* A name for the lease that no other process on any machine has. */
+static const char *lease_holder(apr_pool_t *pool)
+{
+    unsigned char random[8];
+    char host[APRMAXHOSTLEN + 1] = "?";
+
+    apr_gethostname(host, sizeof(host), pool);
+    apr_generate_random_bytes(random, sizeof(random));
+    return apr_psprintf(pool, "%s/%" APR_PID_T_FMT "/%08x%08x", host, getpid(),
+                        *(apr_uint32_t *)random, *(apr_uint32_t *)(random + 4));
+}
+
+static apr_status_t start_task(void)
+{
+    b24bg_task_config_t *config = &background.config;
+    apr_status_t rv = apr_pool_create(&background.pool, NULL);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    rv = b24bg_http_create(background.pool, &background.stop, &config->http);
+    if (rv != APR_SUCCESS) {
+        apr_pool_destroy(background.pool);
+        return rv;
+    }
+    config->apps = task_apps(background.pool);
+    config->journal = b24bg_main->journal;
+    config->store_driver = b24bg_main->store_driver;
+    config->store_params = store_params(background.pool);
+    config->holder = lease_holder(background.pool);
+    config->table = b24bg_main->table;
+    config->log = write_log;
+    config->log_baton = ap_server_conf;
+    background.task = b24bg_task_create(background.pool, config);
+    return APR_SUCCESS;
+}
+
+static void step(void)
+{
+    apr_status_t rv = background.task ? APR_SUCCESS : start_task();
+
+    if (rv == APR_SUCCESS) {
+        b24bg_task_step(background.task, apr_time_now(), STEP_WAIT);
+    } else {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, ap_server_conf,
+                     "B24BG0401: the background task cannot start; it is tried again");
+    }
+}
+
+/* Always APR_SUCCESS: anything else and httpd never calls again in this child. */
+static apr_status_t run(int state, void *data, apr_pool_t *pool)
+{
+    (void)data;
+    (void)pool;
+    if (state == AP_WATCHDOG_STATE_RUNNING) {
+        apr_atomic_set32(&background.busy, 1);
+        if (!background.stop) {
+            step();
+        }
+        apr_atomic_set32(&background.busy, 0);
     }
     return APR_SUCCESS;
 }
 
-static int any_own_page(void)
+static apr_status_t stop_and_wait(void *data)
 {
-    int i;
+    apr_interval_time_t waited;
 
-    for (i = 0; i < b24bg_main->apps->nelts; i++) {
-        if (APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *)->own_page.path) {
-            return 1;
-        }
+    (void)data;
+    background.stop = 1;
+    for (waited = 0; apr_atomic_read32(&background.busy) && waited < STOP_WAIT;
+         waited += STOP_SLICE) {
+        apr_sleep(STOP_SLICE);
     }
-    return 0;
+    if (background.pool && !apr_atomic_read32(&background.busy)) {
+        apr_pool_destroy(background.pool);
+        background.pool = NULL;
+        background.task = NULL;
+    }
+    return APR_SUCCESS;
 }
 
-apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s)
+void b24bg_background_stopping(apr_pool_t *pchild, int graceful)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) * get_instance;
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) * register_callback;
-    ap_watchdog_t *watchdog;
-    apr_status_t rv;
-
-    if (!any_own_page()) {
-        return APR_SUCCESS;
-    }
-    get_instance = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
-    register_callback = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
-    if (!get_instance || !register_callback) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
-                     "B24BG0010: B24bgPage needs mod_watchdog; load it before mod_b24bg");
-        return APR_EGENERAL;
-    }
-    rv = get_instance(&watchdog, "b24bg-pages", 0, 0, pconf);
-    if (rv == APR_SUCCESS) {
-        rv = register_callback(watchdog, PAGE_INTERVAL, NULL, look_after_pages);
-    }
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s, "B24BG0011: no watchdog for B24bgPage");
-    }
-    return rv;
+    (void)pchild;
+    (void)graceful;
+    background.stop = 1;
 }
 
 void b24bg_background_child(apr_pool_t *pchild, server_rec *s)
 {
-    int i;
-
-    for (i = 0; i < b24bg_main->apps->nelts; i++) {
-        b24bg_own_page_t *page = &APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *)->own_page;
-        apr_status_t rv;
-        if (!page->path) {
-            continue;
-        }
-        rv = apr_thread_mutex_create(&page->mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
-        if (rv != APR_SUCCESS) {
-            page->mutex = NULL;
-            ap_log_error(APLOG_MARK, APLOG_ERR, rv, s,
-                         "B24BG0012: no mutex for B24bgPage \"%s\": this process serves it as it "
-                         "was at start",
-                         page->path);
-        }
+    (void)s;
+    if (b24bg_main->journal) {
+        apr_pool_pre_cleanup_register(pchild, NULL, stop_and_wait);
     }
+}
+
+/* 0700, and the children's own: they run as User, this as root. */
+static apr_status_t make_state_dir(server_rec *s)
+{
+    const char *path = b24bg_main->state_dir;
+    apr_status_t rv = APR_SUCCESS;
+
+    if (mkdir(path, 0700) == 0) {
+        if (geteuid() == 0 && chown(path, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0) {
+            rv = errno;
+        }
+    } else if (errno != EEXIST) {
+        rv = errno;
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
+                     "B24BG0402: B24bgStateDir \"%s\" cannot be made; make it, mode 0700, owned "
+                     "by the server's User",
+                     path);
+    }
+    return rv;
+}
+
+apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s)
+{
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get_instance =
+        APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *register_callback =
+        APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
+    ap_watchdog_t *watchdog;
+    apr_status_t rv;
+
+    if (!b24bg_main->journal) {
+        return APR_SUCCESS;
+    }
+    if (!get_instance || !register_callback) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
+                     "B24BG0403: B24bgClient needs mod_watchdog; load it before mod_b24bg");
+        return APR_EGENERAL;
+    }
+    rv = make_state_dir(s);
+    if (rv == APR_SUCCESS) {
+        rv = get_instance(&watchdog, "b24bg", 0, 1, pconf);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = register_callback(watchdog, STEP_EVERY, NULL, run);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s, "B24BG0404: no watchdog for B24bgClient");
+    }
+    return rv;
 }

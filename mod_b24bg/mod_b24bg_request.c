@@ -2,105 +2,25 @@
 #include "mod_b24bg.h"
 
 #include "b24bg_form.h"
+#include "b24bg_install.h"
+#include "b24bg_journal.h"
 
-#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
-#include <scoreboard.h>
-#include <util_filter.h>
 
 #include <jansson.h>
 
 APLOG_USE_MODULE(b24bg);
 
-/* What is read at once, and what a chunked body starts with; a new portal's is 533 bytes and a
- * URI in it may take kilobytes (protocol.md 1.3). */
-#define READ_SIZE 8192
 /* Room of a notice's description in the log: spec.md 4.2. */
 #define NOTICE_LOG_LONGEST 300
 
 #define TEXT "text/plain; charset=utf-8"
 #define HTML "text/html; charset=utf-8"
 #define ALLOW "GET, HEAD, POST, OPTIONS"
-
-/* A body in memory, with a NUL behind it. */
-typedef struct {
-    char *data;
-    apr_size_t length;
-    int cut; /* it was longer than the limit */
-} body_t;
-
-/* Secrets in the URL: APP_SID in the query and the key at the end of the error URL. They must not
- * reach access logs and server-status, which show the request line. */
-
-static void hide_last_segment(char *text)
-{
-    char *end = text + strcspn(text, "?");
-    char *slash;
-
-    for (slash = end; slash > text && *slash != '/'; slash--) {
-    }
-    if (*slash == '/' && slash + 1 < end) {
-        slash[1] = '-';
-        memmove(slash + 2, end, strlen(end) + 1);
-    }
-}
-
-/* 1 if the URL is exactly that of a <Location> for notices: then there is no key behind it. */
-static int has_no_key(const request_rec *r)
-{
-    int i;
-
-    for (i = 0; i < b24bg_main->places->nelts; i++) {
-        const b24bg_place_t *place = &APR_ARRAY_IDX(b24bg_main->places, i, b24bg_place_t);
-        if (place->kind == B24BG_KIND_ERROR && place->path && strcmp(r->uri, place->path) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* The request line: "POST /b24/error/<key>?... HTTP/1.1". */
-static void hide_key_in_line(request_rec *r)
-{
-    char *line = strchr(r->the_request, ' ');
-
-    if (line) {
-        char *version = line + 1 + strcspn(line + 1, " ");
-        const char *rest = apr_pstrdup(r->pool, version);
-        *version = '\0';
-        hide_last_segment(line);
-        r->the_request = apr_pstrcat(r->pool, r->the_request, rest, NULL);
-    }
-}
-
-/* What loggers and server-status show; nobody decides anything by it. */
-static void hide_in_line(request_rec *r, b24bg_kind_e kind)
-{
-    b24bg_form_hide(r->the_request, "APP_SID");
-    b24bg_form_hide(r->unparsed_uri, "APP_SID");
-    if (kind == B24BG_KIND_ERROR && !has_no_key(r)) {
-        hide_key_in_line(r);
-        hide_last_segment(r->unparsed_uri);
-    }
-    if (r->connection->sbh) {
-        ap_update_child_status(r->connection->sbh, SERVER_BUSY_WRITE, r);
-    }
-}
-
-/* What the request is decided by: when that is done. */
-static void hide_in_url(request_rec *r, b24bg_kind_e kind)
-{
-    if (r->args) {
-        b24bg_form_hide(r->args, "APP_SID");
-    }
-    if (kind == B24BG_KIND_ERROR && !has_no_key(r)) {
-        hide_last_segment(r->uri);
-    }
-}
 
 /* Claiming. A request for one of our Locations needs no file: without the walk over the file
  * system it costs less than an empty handler (engineering.md section 5). Access control is
@@ -116,7 +36,7 @@ static b24bg_request_t *recognise(request_rec *r, b24bg_kind_e kind)
 
     request->count.kind = kind;
     ap_set_module_config(r->request_config, &b24bg_module, request);
-    hide_in_line(r, kind);
+    b24bg_hide_in_line(r, request);
     return request;
 }
 
@@ -139,112 +59,7 @@ int b24bg_request_map(request_rec *r)
     return r->filename && strcmp(r->filename, no_file) == 0 ? OK : DECLINED;
 }
 
-/* Reading */
-
-static int is_form(const request_rec *r)
-{
-    static const char form[] = "application/x-www-form-urlencoded";
-    const char *type = apr_table_get(r->headers_in, "Content-Type");
-
-    return type && ap_cstr_casecmpn(type, form, sizeof(form) - 1) == 0 &&
-           (type[sizeof(form) - 1] == '\0' || strchr("; \t", type[sizeof(form) - 1]));
-}
-
-/* Content-Length as httpd has accepted it, or -1. */
-static apr_int64_t announced_length(const request_rec *r)
-{
-    const char *text = apr_table_get(r->headers_in, "Content-Length");
-    char *end;
-    apr_int64_t length = text ? apr_strtoi64(text, &end, 10) : -1;
-
-    return text && *end == '\0' ? length : -1;
-}
-
-/* Adds to the body up to the limit; `room` is what data has space for, its NUL apart. */
-static void append(apr_pool_t *pool, body_t *body, apr_size_t *room, const char *data,
-                   apr_size_t length)
-{
-    if (body->length + length > *room) {
-        char *larger;
-        *room = 2 * (body->length + length);
-        larger = apr_palloc(pool, *room + 1);
-        memcpy(larger, body->data, body->length);
-        body->data = larger;
-    }
-    memcpy(body->data + body->length, data, length);
-    body->length += length;
-}
-
-/* Takes one brigade into the body. *done: end of stream, or over the limit. */
-static apr_status_t take(request_rec *r, apr_bucket_brigade *brigade, apr_size_t limit,
-                         body_t *body, apr_size_t *room, int *done)
-{
-    apr_bucket *bucket;
-
-    for (bucket = APR_BRIGADE_FIRST(brigade); bucket != APR_BRIGADE_SENTINEL(brigade) && !*done;
-         bucket = APR_BUCKET_NEXT(bucket)) {
-        const char *data;
-        apr_size_t length;
-        apr_status_t rv;
-        if (APR_BUCKET_IS_EOS(bucket)) {
-            *done = 1;
-        }
-        if (APR_BUCKET_IS_METADATA(bucket)) {
-            continue;
-        }
-        rv = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-        if (body->length + length > limit) {
-            length = limit - body->length;
-            body->cut = *done = 1;
-        }
-        append(r->pool, body, room, data, length);
-    }
-    return APR_SUCCESS;
-}
-
-/* Reads the whole body, or up to the limit, and then body->cut is set. Returns OK, or a status as
- * a handler returns it. ap_get_client_block and ap_parse_form_data would not do: they lose
- * errors, chunked bodies and limits (engineering.md section 5). */
-static int read_body(request_rec *r, apr_size_t limit, body_t *body)
-{
-    apr_int64_t announced = announced_length(r);
-    apr_size_t room = announced < 0 ? READ_SIZE : (apr_size_t)announced;
-    apr_bucket_brigade *brigade;
-    int done = 0;
-
-    room = room < limit ? room : limit;
-    body->data = apr_palloc(r->pool, room + 1);
-    body->length = 0;
-    body->cut = 0;
-    brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    while (!done) {
-        apr_status_t rv =
-            ap_get_brigade(r->input_filters, brigade, AP_MODE_READBYTES, APR_BLOCK_READ, READ_SIZE);
-        if (rv == APR_SUCCESS) {
-            rv = take(r, brigade, limit, body, &room, &done);
-        }
-        apr_brigade_cleanup(brigade);
-        if (rv != APR_SUCCESS) {
-            return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
-        }
-    }
-    body->data[body->length] = '\0';
-    return OK;
-}
-
 /* Answering */
-
-/* Nobody waits for a body that will not be used: without this, httpd reads it to its end before
- * the answer leaves. */
-static void give_up_on_body(request_rec *r)
-{
-    if (ap_request_has_body(r)) {
-        r->connection->keepalive = AP_CONN_CLOSE;
-    }
-}
 
 static int answer(request_rec *r, int status, const char *type, const char *text, apr_size_t length)
 {
@@ -280,13 +95,14 @@ static int refuse(request_rec *r, b24bg_request_t *request, b24bg_reason_e why, 
 static int refuse_unread(request_rec *r, b24bg_request_t *request, b24bg_reason_e why,
                          const char *field)
 {
-    give_up_on_body(r);
+    b24bg_body_give_up(r);
     return refuse(r, request, why, field);
 }
 
 static int answer_options(request_rec *r, b24bg_request_t *request)
 {
     request->count.reason = B24BG_REASON_ACCEPTED;
+    b24bg_body_give_up(r);
     apr_table_setn(r->err_headers_out, "Allow", ALLOW);
     return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
 }
@@ -321,18 +137,23 @@ static const char *current_page(apr_pool_t *pool, b24bg_app_t *app, apr_size_t *
 }
 
 /* No compression: the page fits one packet, and mod_deflate would cost more than all the rest. */
-static int answer_page(request_rec *r, b24bg_request_t *request)
+static int answer_framed(request_rec *r, const char *csp, const char *page, apr_size_t length)
 {
-    apr_size_t length;
-    const char *page = current_page(r->pool, request->app, &length);
-
     apr_table_setn(r->headers_out, "Referrer-Policy", "no-referrer");
-    if (request->app->csp) {
-        apr_table_setn(r->headers_out, "Content-Security-Policy", request->app->csp);
+    if (csp) {
+        apr_table_setn(r->headers_out, "Content-Security-Policy", csp);
     }
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     return answer(r, HTTP_OK, HTML, page, length);
+}
+
+static int answer_page(request_rec *r, b24bg_request_t *request, const char *csp)
+{
+    apr_size_t length;
+    const char *page = current_page(r->pool, request->app, &length);
+
+    return answer_framed(r, csp, page, length);
 }
 
 static b24bg_reason_e form_reason(b24bg_form_result_e result)
@@ -366,7 +187,8 @@ static int is_portal_served(const b24bg_app_t *app, const char *domain)
 
 /* ACCEPTED, or why this is no load of a portal we serve; *field then names the culprit. */
 static b24bg_reason_e read_placement(request_rec *r, const b24bg_app_t *app, char *args,
-                                     body_t *body, b24bg_placement_t *placement, const char **field)
+                                     b24bg_body_t *body, b24bg_placement_t *placement,
+                                     const char **field)
 {
     apr_table_t *query;
     apr_table_t *fields;
@@ -388,6 +210,46 @@ static b24bg_reason_e read_placement(request_rec *r, const b24bg_app_t *app, cha
     return reason;
 }
 
+/* UNKNOWN_PORTAL and ACCEPTED are served, the first without trust; *field names the culprit of
+ * any other. On ACCEPTED the page may be framed by exactly this portal. */
+static b24bg_reason_e verify_load(request_rec *r, const b24bg_app_t *app,
+                                  const b24bg_placement_t *placement, const char **csp,
+                                  const char **field)
+{
+    char origin[B24BG_ORIGIN_MAX + 1];
+    b24bg_portal_ref_t portal;
+
+    if (!b24bg_main->table || app->verify == B24BG_VERIFY_OFF) {
+        return B24BG_REASON_UNKNOWN_PORTAL;
+    }
+    portal = b24bg_table_find(b24bg_main->table, app->row, placement->member_id);
+    switch (b24bg_table_trust(b24bg_main->table, portal, placement->application_token, origin)) {
+    case B24BG_TRUST_PROVEN:
+        *csp = apr_pstrcat(r->pool, "frame-ancestors ", origin, NULL);
+        return B24BG_REASON_ACCEPTED;
+    case B24BG_TRUST_BAD_TOKEN:
+        *field = "APPLICATION_TOKEN";
+        return B24BG_REASON_BAD_TOKEN;
+    default:
+        *field = "member_id";
+        return app->verify == B24BG_VERIFY_STRICT ? B24BG_REASON_STRICT
+                                                  : B24BG_REASON_UNKNOWN_PORTAL;
+    }
+}
+
+static void log_load(request_rec *r, const b24bg_request_t *request,
+                     const b24bg_placement_t *placement)
+{
+    const char *uri = b24bg_placement_options_uri(r->pool, placement->options);
+
+    uri = uri ? apr_pstrmemdup(r->pool, uri, strcspn(uri, "?")) : "-";
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r,
+                  "B24BG0102: load, app=%s portal=%s domain=%s repeat=%d options=%s page=\"%s\"",
+                  request->app->name, placement->member_id, placement->domain,
+                  request->count.is_repeat, request->count.broken_options ? "broken" : "ok",
+                  b24bg_form_clean(r->pool, uri, NOTICE_LOG_LONGEST));
+}
+
 static void record_load(request_rec *r, b24bg_request_t *request,
                         const b24bg_placement_t *placement)
 {
@@ -406,47 +268,57 @@ static void record_load(request_rec *r, b24bg_request_t *request,
         count->is_load = !count->is_repeat;
     }
     if (APLOGrdebug(r)) {
-        const char *uri = b24bg_placement_options_uri(r->pool, placement->options);
-        uri = uri ? apr_pstrmemdup(r->pool, uri, strcspn(uri, "?")) : "-";
-        ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r,
-                      "B24BG0102: load, app=%s portal=%s domain=%s repeat=%d options=%s "
-                      "page=\"%s\"",
-                      request->app->name, placement->member_id, placement->domain, count->is_repeat,
-                      count->broken_options ? "broken" : "ok",
-                      b24bg_form_clean(r->pool, uri, NOTICE_LOG_LONGEST));
+        log_load(r, request, placement);
     }
+}
+
+/* Reads a form's whole body. 1: *body holds it. 0: the answer is out, or *status says what the
+ * handler must return. */
+static int receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *body, int *status)
+{
+    if (!b24bg_body_is_form(r)) {
+        *status = refuse_unread(r, request, B24BG_REASON_NOT_FORM, "Content-Type");
+        return 0;
+    }
+    if (b24bg_body_announced(r) > request->app->max_body) {
+        *status = refuse_unread(r, request, B24BG_REASON_TOO_LARGE, "Content-Length");
+        return 0;
+    }
+    *status = b24bg_body_read(r, (apr_size_t)request->app->max_body, body);
+    if (*status != OK) {
+        request->count.reason = B24BG_REASON_BODY_CUT;
+        return 0;
+    }
+    if (body->cut) {
+        *status = refuse_unread(r, request, B24BG_REASON_TOO_LARGE, "body");
+        return 0;
+    }
+    return 1;
 }
 
 /* POST of a portal's frame. */
 static int serve_load(request_rec *r, b24bg_request_t *request, char *args)
 {
     b24bg_placement_t *placement = apr_pcalloc(r->pool, sizeof(*placement));
+    const char *csp = request->app->csp;
     b24bg_reason_e reason;
     const char *field;
-    body_t body;
+    b24bg_body_t body;
     int status;
 
-    if (!is_form(r)) {
-        return refuse_unread(r, request, B24BG_REASON_NOT_FORM, "Content-Type");
-    }
-    if (announced_length(r) > (apr_int64_t)request->app->max_body) {
-        return refuse_unread(r, request, B24BG_REASON_TOO_LARGE, "Content-Length");
-    }
-    status = read_body(r, request->app->max_body, &body);
-    if (status != OK) {
-        request->count.reason = B24BG_REASON_BODY_CUT;
+    if (!receive_form(r, request, &body, &status)) {
         return status;
     }
-    if (body.cut) {
-        return refuse_unread(r, request, B24BG_REASON_TOO_LARGE, "body");
-    }
     reason = read_placement(r, request->app, args, &body, placement, &field);
-    if (reason != B24BG_REASON_ACCEPTED) {
+    if (reason == B24BG_REASON_ACCEPTED) {
+        reason = verify_load(r, request->app, placement, &csp, &field);
+    }
+    if (b24bg_reason(reason)->status != HTTP_OK) {
         return refuse(r, request, reason, field);
     }
-    request->count.reason = B24BG_REASON_UNKNOWN_PORTAL;
+    request->count.reason = reason;
     record_load(r, request, placement);
-    return answer_page(r, request);
+    return answer_page(r, request, csp);
 }
 
 /* A beacon whose tag is not ours changes nothing, and the page holds no tags yet. */
@@ -454,7 +326,7 @@ static int serve_beacon(request_rec *r, b24bg_request_t *request)
 {
     request->count.kind = B24BG_KIND_BEACON;
     request->count.reason = B24BG_REASON_BEACON;
-    give_up_on_body(r);
+    b24bg_body_give_up(r);
     return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
 }
 
@@ -469,8 +341,8 @@ static int serve_worker(request_rec *r, b24bg_request_t *request, char *args)
     case M_POST:
         return is_beacon(args) ? serve_beacon(r, request) : serve_load(r, request, args);
     case M_GET: /* HEAD too; people and monitors open it to look */
-        give_up_on_body(r);
-        return answer_page(r, request);
+        b24bg_body_give_up(r);
+        return answer_page(r, request, request->app->csp);
     case M_OPTIONS:
         return answer_options(r, request);
     default:
@@ -485,15 +357,18 @@ typedef struct {
     const char *description;
 } notice_t;
 
-static void read_json_notice(apr_pool_t *pool, const char *text, notice_t *notice)
+/* 0 if it is no JSON. */
+static int read_json_notice(apr_pool_t *pool, const char *text, notice_t *notice)
 {
     json_t *json = json_loads(text, 0, NULL);
+    int is_json = json != NULL;
     const char *error = json_string_value(json_object_get(json, "error"));
     const char *description = json_string_value(json_object_get(json, "error_description"));
 
     notice->error = error ? apr_pstrdup(pool, error) : NULL;
     notice->description = description ? apr_pstrdup(pool, description) : NULL;
     json_decref(json);
+    return is_json;
 }
 
 /* Takes error and description from a form; 0 if it cannot be read. */
@@ -514,7 +389,7 @@ static int read_form_notice(apr_pool_t *pool, char *text, apr_size_t length, not
 }
 
 /* Of a body that was cut, the pairs that are whole: the code stands in front of the text. */
-static void drop_cut_pair(body_t *body)
+static void drop_cut_pair(b24bg_body_t *body)
 {
     while (body->length > 0 && body->data[body->length - 1] != '&') {
         body->length--;
@@ -524,14 +399,13 @@ static void drop_cut_pair(body_t *body)
 
 /* Finds the notice in body or query: variants A to E of protocol.md 3.2. 0 if the body is neither
  * form nor JSON. */
-static int read_notice(apr_pool_t *pool, char *args, body_t *body, notice_t *notice)
+static int read_notice(apr_pool_t *pool, char *args, b24bg_body_t *body, notice_t *notice)
 {
     const char *start = body->data + strspn(body->data, " \t\r\n\xEF\xBB\xBF");
 
     notice->error = notice->description = NULL;
     if (*start == '{') {
-        read_json_notice(pool, start, notice);
-        return notice->error != NULL;
+        return read_json_notice(pool, start, notice);
     }
     if (body->cut) {
         drop_cut_pair(body);
@@ -555,15 +429,15 @@ static void log_notice(request_rec *r, const b24bg_request_t *request, const not
 static int serve_notice(request_rec *r, b24bg_request_t *request, char *args)
 {
     notice_t notice;
-    body_t body;
-    int status = read_body(r, request->app->max_body, &body);
+    b24bg_body_t body;
+    int status = b24bg_body_read(r, (apr_size_t)request->app->max_body, &body);
 
     if (status != OK) {
         request->count.reason = B24BG_REASON_BODY_CUT;
         return status;
     }
     if (body.cut) {
-        give_up_on_body(r);
+        b24bg_body_give_up(r);
     }
     if (!read_notice(r->pool, args, &body, &notice)) {
         request->count.reason = B24BG_REASON_MALFORMED_NOTICE;
@@ -588,6 +462,86 @@ static int serve_error(request_rec *r, b24bg_request_t *request, char *args)
     default:
         return refuse_method(r, request);
     }
+}
+
+/* Installations */
+
+static apr_status_t keep_install(request_rec *r, const b24bg_request_t *request,
+                                 const b24bg_install_t *install)
+{
+    b24bg_journal_record_t record;
+    apr_status_t rv = apr_generate_random_bytes(record.id, sizeof(record.id));
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    record.at = r->request_time;
+    record.payload = b24bg_install_encode(r->pool, request->app->name, install);
+    record.length = strlen(record.payload);
+    return b24bg_journal_append(b24bg_main->journal, &record, r->pool);
+}
+
+static b24bg_reason_e read_install(request_rec *r, b24bg_body_t *body, b24bg_install_t *install,
+                                   const char **field)
+{
+    apr_table_t *fields;
+    b24bg_reason_e reason = form_reason(b24bg_form_parse(r->pool, body->data, body->length,
+                                                         B24BG_FORM_REFUSE_TWICE, &fields, field));
+
+    if (reason == B24BG_REASON_ACCEPTED) {
+        reason = b24bg_install_read(r->pool, fields, install, field);
+    }
+    return reason;
+}
+
+/* An installation is on the disk before it is answered; who it comes from is found out later. */
+static int take_install(request_rec *r, b24bg_request_t *request)
+{
+    b24bg_install_t install;
+    b24bg_reason_e reason;
+    const char *field;
+    apr_status_t rv;
+    b24bg_body_t body;
+    int status;
+
+    if (!receive_form(r, request, &body, &status)) {
+        return status;
+    }
+    reason = read_install(r, &body, &install, &field);
+    if (reason != B24BG_REASON_ACCEPTED) {
+        return refuse(r, request, reason, field);
+    }
+    if (install.kind == B24BG_INSTALL_OTHER) {
+        request->count.reason = B24BG_REASON_EVENT_IGNORED;
+        return answer(r, HTTP_OK, TEXT, "", 0);
+    }
+    request->member_id = install.member_id;
+    rv = keep_install(r, request, &install);
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_CRIT, rv, r,
+                      "B24BG0104: an installation could not be kept in \"%s\" and was answered "
+                      "503, app=%s portal=%s; make room there, then install again",
+                      b24bg_main->journal, request->app->name, install.member_id);
+        return refuse(r, request, B24BG_REASON_JOURNAL, "installation");
+    }
+    if (install.kind == B24BG_INSTALL_PAGE) {
+        return answer_framed(r, request->app->csp, request->app->install_page,
+                             request->app->install_page_length);
+    }
+    return answer(r, HTTP_OK, TEXT, "", 0);
+}
+
+static int serve_install(request_rec *r, b24bg_request_t *request)
+{
+    if (r->method_number == M_POST) {
+        return take_install(r, request);
+    }
+    apr_table_setn(r->err_headers_out, "Allow", "POST, OPTIONS");
+    if (r->method_number == M_OPTIONS) {
+        request->count.reason = B24BG_REASON_ACCEPTED;
+        return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
+    }
+    return refuse_unread(r, request, B24BG_REASON_METHOD, "method");
 }
 
 /* Every request */
@@ -627,10 +581,22 @@ int b24bg_request_handler(request_rec *r)
                       "B24bgUse");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    if (kind == B24BG_KIND_INSTALL && !app->rest.client_id) {
+        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r,
+                      "B24BG0105: app=%s has no B24bgClient, so nobody could be verified",
+                      app->name);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
     request = begin(r, kind, app);
     args = apr_pstrdup(r->pool, r->args ? r->args : "");
-    return kind == B24BG_KIND_WORKER ? serve_worker(r, request, args)
-                                     : serve_error(r, request, args);
+    switch (kind) {
+    case B24BG_KIND_WORKER:
+        return serve_worker(r, request, args);
+    case B24BG_KIND_INSTALL:
+        return serve_install(r, request);
+    default:
+        return serve_error(r, request, args);
+    }
 }
 
 /* Runs when the last byte was handed to the network, or the client has gone; before the loggers,
@@ -642,7 +608,7 @@ int b24bg_request_finish(request_rec *r)
     if (!request) {
         return DECLINED;
     }
-    hide_in_url(r, request->count.kind);
+    b24bg_hide_in_url(r, request);
     if (!request->handled) {
         return DECLINED;
     }

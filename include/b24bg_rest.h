@@ -1,0 +1,105 @@
+/* Bitrix24's REST and OAuth calls: how to ask, how to read the answer, what an error means.
+ *
+ * Pure: it makes requests for b24bg_http and reads its answers; it never calls anybody. Thread:
+ * any. Results are allocated in the pool that is passed. Sources: protocol.md sections 4 to 6.
+ *
+ * It is also the gate: a request is only made for a server in B24bgAuthServer, or for the endpoint
+ * of a portal inside B24bgPortals; anything else is APR_EACCES.
+ */
+#ifndef B24BG_REST_H
+#define B24BG_REST_H
+
+#include "b24bg_http.h"
+
+#include <apr_tables.h>
+
+/* What a call needs to know of its app. Read only. */
+typedef struct {
+    const char *client_id;
+    const char *client_secret;              /* NULL: tokens cannot be refreshed; secret */
+    const apr_array_header_t *auth_servers; /* const char *, "https://host[:port]", no path */
+    const apr_array_header_t *portals;      /* const char *, patterns; empty: any */
+    b24bg_http_options_t http;
+} b24bg_rest_app_t;
+
+/* What an answer means for the one who asked. The table behind it is protocol.md 4.12 and 5.2. */
+typedef enum {
+    B24BG_REST_OK,
+    B24BG_REST_EXPIRED,   /* access token over: refresh once, ask once more */
+    B24BG_REST_AGAIN,     /* later, with back-off: network, 5xx without JSON, query limit */
+    B24BG_REST_NO_TOKEN,  /* the token is dead or somebody else's: no use to try again */
+    B24BG_REST_NOT_ADMIN, /* the token's user may not do this */
+    B24BG_REST_WRONG_APP, /* client id, secret or scope do not fit */
+    B24BG_REST_PAYMENT,   /* the plan or the subscription is over */
+    B24BG_REST_GONE,      /* app or portal removed */
+    B24BG_REST_MOVED,     /* 302: the portal was renamed; `location` names the new place */
+    B24BG_REST_WRONG      /* anything else that repeating does not mend */
+} b24bg_rest_class_e;
+
+typedef struct {
+    b24bg_rest_class_e class;
+    const char *code;   /* Bitrix24's `error`, cleaned, or "http", "network", "garbage"; "" if OK */
+    const char *detail; /* for a log: cleaned, cut at 300 bytes, no secrets */
+} b24bg_rest_result_t;
+
+/* A word for logs and metrics. */
+const char *b24bg_rest_class_name(b24bg_rest_class_e result);
+
+/* Classifies any answer by the `error` member first, by outcome and status only where there is
+ * none, or where its code is unknown (then 5xx, 408 and 429 mean AGAIN). Codes are matched without
+ * regard to case. */
+void b24bg_rest_classify(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                         b24bg_rest_result_t *result);
+
+/* The configured auth server that an announced SERVER_ENDPOINT ("https://oauth.../rest/", from a
+ * client) means, or NULL if it is none of them. NULL or "" in: the first. Compares scheme, host
+ * and port, nothing else; what is returned is the configured text, never the client's. */
+const char *b24bg_rest_auth_server(const b24bg_rest_app_t *app, const char *endpoint);
+
+/* Who a token belongs to: POST <auth_server>/rest/app.info. auth_server must be one of the app's.
+ * The request is made in pool. APR_EINVAL for an empty token. */
+apr_status_t b24bg_rest_ask_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                                     const char *auth_server, const char *access_token,
+                                     b24bg_http_request_t *request);
+
+typedef struct {
+    const char *client_id;
+    const char *member_id;       /* 32 hex digits, lower case */
+    const char *domain;          /* of the portal, lower case */
+    const char *client_endpoint; /* https://domain/rest/, checked: scheme, host fits domain, fits
+                                    B24bgPortals */
+    const char *scope;
+    apr_int64_t user_id;
+    apr_time_t expires; /* 0 if not told */
+    int installed;
+} b24bg_rest_identity_t;
+
+/* OK only if the answer is whole, every member has its type, the client id is the app's
+ * (WRONG_APP otherwise, code "foreign") and the endpoint is one that may be called (WRONG
+ * otherwise, code "outside"). The server's `invalid_client` means the token here: NO_TOKEN. */
+void b24bg_rest_read_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                              const b24bg_http_answer_t *answer, b24bg_rest_identity_t *identity,
+                              b24bg_rest_result_t *result);
+
+/* A new token pair: POST <auth_server>/oauth/token/ with client id and secret in the body.
+ * APR_EINCOMPLETE where the app has no id or secret, APR_EINVAL for an empty token. */
+apr_status_t b24bg_rest_ask_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                                   const char *auth_server, const char *refresh_token,
+                                   b24bg_http_request_t *request);
+
+typedef struct {
+    const char *access_token;  /* secret */
+    const char *refresh_token; /* secret */
+    const char *member_id;
+    const char *client_endpoint;
+    const char *scope;
+    apr_time_t expires;
+    apr_int64_t user_id;
+} b24bg_rest_tokens_t;
+
+/* `now` turns expires_in into a time where `expires` is missing. */
+void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                            const b24bg_http_answer_t *answer, apr_time_t now,
+                            b24bg_rest_tokens_t *tokens, b24bg_rest_result_t *result);
+
+#endif

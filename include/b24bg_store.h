@@ -1,0 +1,180 @@
+/* The store: what is remembered of portals, over apr_dbd. SQLite and PostgreSQL share every
+ * statement; where they differ (opening, pragmas) a table of dialects says so.
+ *
+ * Pure. Thread: the one that opened it; a handle never crosses a fork. Every function is one
+ * transaction: it has happened, whole, when APR_SUCCESS comes back, and not at all otherwise, but
+ * for a connection that breaks while the database commits: then it is whole or not at all, and may
+ * be done again. APR_NOTFOUND: what was to be changed or read is not there; nothing has happened.
+ * After an error other than APR_NOTFOUND close the store and open it again later (statements of
+ * SQLite do not survive a change of schema); b24bg_store_error tells what the database said.
+ * All values are bound; bytes that are not UTF-8 become '?', NULL becomes "". Results are allocated
+ * in the pool that is passed. Times are microseconds.
+ */
+#ifndef B24BG_STORE_H
+#define B24BG_STORE_H
+
+#include <apr_pools.h>
+#include <apr_tables.h>
+#include <apr_time.h>
+
+/* Events kept for each portal: the status page shows 20 (spec.md 4.4), the rest is for people who
+ * look for a cause. */
+#define B24BG_STORE_EVENTS_PER_PORTAL 50
+/* How long a finished record's name is kept, so that a journal read twice changes nothing. */
+#define B24BG_STORE_INBOX_KEEP apr_time_from_sec(7 * 24 * 3600)
+
+typedef struct b24bg_store_t b24bg_store_t;
+
+/* Opens it, makes or migrates its tables. driver: "sqlite3" (params: the file's path; made with
+ * mode 0600) or "pgsql" (params: libpq's). On failure *error says why, for an administrator, and
+ * without a password. The store is closed by b24bg_store_close or with the pool. A store with a
+ * newer schema than this code knows is refused (APR_EMISMATCH). */
+apr_status_t b24bg_store_open(apr_pool_t *pool, const char *driver, const char *params,
+                              b24bg_store_t **store, const char **error);
+void b24bg_store_close(b24bg_store_t *store);
+/* What the database said last; "" if nothing. Lives until the next call. */
+const char *b24bg_store_error(const b24bg_store_t *store);
+/* The schema's version in the store; the newest one after b24bg_store_open. */
+int b24bg_store_version(const b24bg_store_t *store);
+
+/* Takes or extends a lease: *mine is 1 if `holder` has it from now until now + length. Nobody else
+ * gets it before that, on any machine (clocks are taken to agree within a few seconds). */
+apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name, const char *holder,
+                               apr_time_t now, apr_interval_time_t length, int *mine);
+/* Gives it back early, so that another one need not wait. */
+apr_status_t b24bg_store_release(b24bg_store_t *store, const char *name, const char *holder);
+
+/* Inbox: journal records on their way. */
+typedef struct {
+    const char *id; /* 32 hex digits, from the journal */
+    const char *app;
+    const char *event;  /* "install", "update" or "uninstall" */
+    const char *fields; /* urlencoded; secret; emptied when done */
+    apr_time_t received;
+    apr_time_t due; /* not to be tried before */
+    int attempts;
+} b24bg_store_message_t;
+
+/* Adds messages (array of b24bg_store_message_t), all or none; one whose id is there already is
+ * passed over, done or not. due = received, attempts = 0. */
+apr_status_t b24bg_store_inbox_add(b24bg_store_t *store, const apr_array_header_t *messages);
+/* Up to `most` unfinished messages with due <= now, oldest first: b24bg_store_message_t. */
+apr_status_t b24bg_store_inbox_due(b24bg_store_t *store, apr_pool_t *pool, apr_time_t now, int most,
+                                   apr_array_header_t **messages);
+/* Puts one off: attempts + 1. One that is done or not there is passed over. */
+apr_status_t b24bg_store_inbox_later(b24bg_store_t *store, const char *id, apr_time_t due);
+/* Replaces its fields: new tokens, committed before they are used. APR_NOTFOUND if it is done or
+ * not there: the tokens are kept nowhere then. */
+apr_status_t b24bg_store_inbox_fields(b24bg_store_t *store, const char *id, const char *fields);
+/* Finishes one that changed nothing; its fields are emptied. Again: nothing happens. */
+apr_status_t b24bg_store_inbox_done(b24bg_store_t *store, const char *id, apr_time_t now);
+/* Forgets names of messages that were done before now - B24BG_STORE_INBOX_KEEP. */
+apr_status_t b24bg_store_inbox_purge(b24bg_store_t *store, apr_time_t now);
+/* Unfinished messages. */
+apr_status_t b24bg_store_inbox_count(b24bg_store_t *store, apr_int64_t *count);
+
+/* Portals */
+typedef struct {
+    const char *app;
+    const char *member_id; /* with app: the identity */
+    const char *domain;
+    const char *client_endpoint;   /* https://portal/rest/ */
+    const char *auth_server;       /* https://oauth.../, from B24bgAuthServer */
+    const char *access_token;      /* secret; "" when wiped */
+    const char *refresh_token;     /* secret; "" when wiped */
+    const char *application_token; /* secret; "" when wiped, or the portal is too old for one */
+    const char *scope;
+    apr_time_t access_expires;
+    apr_time_t refreshed; /* when this refresh token was given out */
+    apr_int64_t user_id;  /* whose tokens they are */
+    apr_time_t installed; /* 0: uninstalled or forgotten */
+    apr_time_t last_load;
+    apr_int64_t loads;
+    apr_int64_t change; /* grows with every change of any portal, set by the store */
+} b24bg_store_portal_t;
+
+/* What goes into the history beside a change; a NULL reason: nothing. `message`: the inbox record
+ * that it finishes, or NULL; if that is finished already, somebody else was faster, and the whole
+ * call does nothing: APR_NOTFOUND. `what`: a word ("installed"); `detail`: a sentence without
+ * secrets, or "". */
+typedef struct {
+    const char *message;
+    const char *what;
+    const char *detail;
+    apr_time_t at;
+} b24bg_store_reason_t;
+
+/* Inserts the portal or replaces all of it but last_load and loads, which only ever grow. */
+apr_status_t b24bg_store_portal_put(b24bg_store_t *store, const b24bg_store_portal_t *portal,
+                                    const b24bg_store_reason_t *reason);
+/* Wipes its three tokens and sets installed to 0; the row stays, so that every machine learns of
+ * it. APR_NOTFOUND if there is no such portal. */
+apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, const char *member_id,
+                                     const b24bg_store_reason_t *reason);
+/* New access_token, refresh_token, access_expires and refreshed of the same portal, committed
+ * before anybody uses them. APR_NOTFOUND if it is not there or was wiped meanwhile. */
+apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_portal_t *portal,
+                                       const b24bg_store_reason_t *reason);
+/* Raises last_load and loads to these figures where they are larger; no history, no change number.
+ * Portals that are not there are passed over. Array of b24bg_store_portal_t. */
+apr_status_t b24bg_store_portal_counts(b24bg_store_t *store, const apr_array_header_t *portals);
+/* One, by member_id or by domain (as stored), wiped ones included, but after installed ones of the
+ * same domain; APR_NOTFOUND. */
+apr_status_t b24bg_store_portal_get(b24bg_store_t *store, apr_pool_t *pool, const char *app,
+                                    const char *member_id_or_domain, b24bg_store_portal_t **portal);
+/* All with change > `since`, in the order of change: b24bg_store_portal_t. since = -1: all. */
+apr_status_t b24bg_store_portals_since(b24bg_store_t *store, apr_pool_t *pool, apr_int64_t since,
+                                       apr_array_header_t **portals);
+
+/* History of a portal, newest first, of equal times the last one added: b24bg_store_event_t. */
+typedef struct {
+    apr_time_t at;
+    const char *what;
+    const char *detail;
+} b24bg_store_event_t;
+apr_status_t b24bg_store_event_add(b24bg_store_t *store, const char *app, const char *member_id,
+                                   const b24bg_store_reason_t *reason);
+apr_status_t b24bg_store_events(b24bg_store_t *store, apr_pool_t *pool, const char *app,
+                                const char *member_id, int most, apr_array_header_t **events);
+
+/* Registrations: rows that placement.bind makes at the portal. */
+typedef struct {
+    const char *app;
+    const char *member_id;
+    apr_int64_t user_id;      /* 0: the general one */
+    const char *state;        /* spec.md section 5 */
+    const char *reason;       /* of "blocked", else "" */
+    const char *key_hash;     /* of the live key, 64 hex digits, or "" */
+    const char *old_key_hash; /* of the one before, or "" */
+    apr_time_t old_key_until;
+    apr_time_t bound;   /* when it was last confirmed bound by us; 0: never */
+    apr_time_t checked; /* when the portal was last asked; 0: never */
+    apr_time_t due;     /* when the next step is to be made; 0: none */
+    int attempts;
+} b24bg_store_registration_t;
+apr_status_t b24bg_store_registration_put(b24bg_store_t *store,
+                                          const b24bg_store_registration_t *registration,
+                                          const b24bg_store_reason_t *reason);
+/* Of one portal, or with member_id NULL all of the app's: b24bg_store_registration_t. */
+apr_status_t b24bg_store_registrations(b24bg_store_t *store, apr_pool_t *pool, const char *app,
+                                       const char *member_id, apr_array_header_t **registrations);
+
+/* Commands: left by b24bgctl, carried out by the background task. */
+typedef struct {
+    const char *id; /* 32 hex digits */
+    const char *app;
+    const char *member_id;
+    const char *verb;
+    apr_time_t created;
+    const char *result; /* "" until it is done */
+} b24bg_store_command_t;
+apr_status_t b24bg_store_command_add(b24bg_store_t *store, const b24bg_store_command_t *command);
+/* Those without a result, oldest first: b24bg_store_command_t. */
+apr_status_t b24bg_store_commands(b24bg_store_t *store, apr_pool_t *pool, int most,
+                                  apr_array_header_t **commands);
+apr_status_t b24bg_store_command_finish(b24bg_store_t *store, const char *id, const char *result);
+/* APR_NOTFOUND if there is none of that id. */
+apr_status_t b24bg_store_command_get(b24bg_store_t *store, apr_pool_t *pool, const char *id,
+                                     b24bg_store_command_t **command);
+
+#endif

@@ -1,0 +1,85 @@
+/* The statements of the store, as data, and how they are run: values in, records out, transactions
+ * around. For b24bg_store.c alone.
+ *
+ * Pure. Thread: the one that opened the store. The first failure of a call is kept in
+ * store->status, and nothing more is sent until the call ends.
+ */
+#ifndef B24BG_STORE_SQL_H
+#define B24BG_STORE_SQL_H
+
+#include "b24bg_store.h"
+#include "b24bg_store_schema.h"
+
+#include <apr_dbd.h>
+
+typedef enum {
+    B24BG_SQL_RAISE_CHANGE,
+    B24BG_SQL_TAKE_LEASE,
+    B24BG_SQL_RELEASE_LEASE,
+    B24BG_SQL_ADD_MESSAGE,
+    B24BG_SQL_DUE_MESSAGES,
+    B24BG_SQL_PUT_OFF_MESSAGE,
+    B24BG_SQL_REPLACE_FIELDS,
+    B24BG_SQL_FINISH_MESSAGE,
+    B24BG_SQL_PURGE_MESSAGES,
+    B24BG_SQL_COUNT_MESSAGES,
+    B24BG_SQL_PUT_PORTAL,
+    B24BG_SQL_WIPE_PORTAL,
+    B24BG_SQL_REPLACE_TOKENS,
+    B24BG_SQL_RAISE_COUNTS,
+    B24BG_SQL_GET_PORTAL,
+    B24BG_SQL_PORTALS_SINCE,
+    B24BG_SQL_ADD_EVENT,
+    B24BG_SQL_PRUNE_EVENTS,
+    B24BG_SQL_GET_EVENTS,
+    B24BG_SQL_PUT_REGISTRATION,
+    B24BG_SQL_REGISTRATIONS_OF_PORTAL,
+    B24BG_SQL_REGISTRATIONS_OF_APP,
+    B24BG_SQL_ADD_COMMAND,
+    B24BG_SQL_OPEN_COMMANDS,
+    B24BG_SQL_FINISH_COMMAND,
+    B24BG_SQL_GET_COMMAND,
+    B24BG_SQL_COUNT
+} b24bg_store_sql_e;
+
+struct b24bg_store_t {
+    apr_pool_t *pool;
+    apr_pool_t *scratch; /* of one call; the last error lies in it until the next */
+    b24bg_store_db_t db;
+    apr_dbd_prepared_t *prepared[B24BG_SQL_COUNT];
+    apr_status_t status;
+    const char *error;
+};
+
+/* Prepares all statements; on failure *error says why. */
+apr_status_t b24bg_store_sql_prepare(b24bg_store_t *store, const char **error);
+
+/* Begins a call that only reads: every select is a transaction of its own. */
+void b24bg_store_sql_start(b24bg_store_t *store);
+/* Begins a call and its transaction. */
+void b24bg_store_sql_begin(b24bg_store_t *store);
+/* The same for one that takes `count` numbers of the sequence of changes. The row that holds them
+ * makes all who write wait for one another in the order of their numbers; so nobody who reads "all
+ * since" misses one that is committed late, and nobody meets a deadlock. */
+void b24bg_store_sql_begin_change(b24bg_store_t *store, apr_int64_t count);
+/* Commits, or rolls back if something failed; the call's status. */
+apr_status_t b24bg_store_sql_end(b24bg_store_t *store);
+
+/* Values are what the statement's text says: %s const char *, %lld const apr_int64_t *. Returns the
+ * number of rows that were changed. */
+int b24bg_store_sql_run(b24bg_store_t *store, b24bg_store_sql_e which, const void *const *values);
+/* The same where there must be something to change: else the call fails with APR_NOTFOUND and
+ * `missing` for an error. */
+void b24bg_store_sql_run_on_one(b24bg_store_t *store, b24bg_store_sql_e which,
+                                const void *const *values, const char *missing);
+/* Takes the values from the fields of a record. */
+void b24bg_store_sql_run_record(b24bg_store_t *store, b24bg_store_sql_e which, const void *record);
+
+/* Selects records into an array in `pool`; returns store->status. */
+apr_status_t b24bg_store_sql_list(b24bg_store_t *store, apr_pool_t *pool, b24bg_store_sql_e which,
+                                  const void *const *values, apr_array_header_t **records);
+/* Selects one; NULL, and APR_NOTFOUND in store->status, if there is none. */
+void *b24bg_store_sql_get(b24bg_store_t *store, apr_pool_t *pool, b24bg_store_sql_e which,
+                          const void *const *values);
+
+#endif

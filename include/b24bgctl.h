@@ -1,0 +1,117 @@
+/* What the files of the command line tool share. One thread; everything lives in one pool until
+ * the process ends.
+ */
+#ifndef B24BGCTL_H
+#define B24BGCTL_H
+
+#include "b24bg_store.h"
+
+#include <apr_pools.h>
+#include <apr_tables.h>
+#include <apr_time.h>
+
+#define B24BGCTL_VERSION "0.1.0"
+
+/* Exit codes, as monitoring plugins have them. */
+typedef enum { B24BGCTL_GOOD, B24BGCTL_WARNING, B24BGCTL_CRITICAL, B24BGCTL_USAGE } b24bgctl_exit_e;
+
+typedef enum {
+    B24BGCTL_HELP,
+    B24BGCTL_PROGRAM_VERSION,
+    B24BGCTL_STORE,
+    B24BGCTL_STATE_DIR,
+    B24BGCTL_JSON,
+    B24BGCTL_URL,
+    B24BGCTL_COUNT,
+    B24BGCTL_SECONDS,
+    B24BGCTL_VARIANT,
+    B24BGCTL_PAGE,
+    B24BGCTL_PORTAL,
+    B24BGCTL_DOMAIN,
+    B24BGCTL_TOKEN,
+    B24BGCTL_ACCESS_TOKEN,
+    B24BGCTL_REFRESH_TOKEN,
+    B24BGCTL_AUTH_SERVER,
+    B24BGCTL_URI,
+    B24BGCTL_OLD,
+    B24BGCTL_TIMEOUT,
+    B24BGCTL_CA_FILE,
+    B24BGCTL_OPTION_COUNT
+} b24bgctl_option_e;
+
+/* A command as it was given. */
+typedef struct {
+    apr_pool_t *pool;
+    const char *options[B24BGCTL_OPTION_COUNT]; /* NULL: not given; "" for one without a value */
+    const char *const *words;                   /* behind the command's name */
+    int word_count;
+} b24bgctl_t;
+
+/* A line on stderr; returns `code`. No argument may hold a secret. */
+b24bgctl_exit_e b24bgctl_fail(b24bgctl_exit_e code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The same about an option that cannot be; returns 0. */
+int b24bgctl_refuse(b24bgctl_option_e option, const char *why);
+
+/* b24bgctl_store.c */
+b24bgctl_exit_e b24bgctl_portals(b24bgctl_t *ctl);
+b24bgctl_exit_e b24bgctl_forget(b24bgctl_t *ctl);
+
+/* b24bgctl_simulate.c */
+b24bgctl_exit_e b24bgctl_load(b24bgctl_t *ctl);
+b24bgctl_exit_e b24bgctl_slow(b24bgctl_t *ctl);
+b24bgctl_exit_e b24bgctl_notice(b24bgctl_t *ctl);
+b24bgctl_exit_e b24bgctl_install(b24bgctl_t *ctl);
+
+/* What Bitrix24 sends */
+
+/* What a portal knows when it sends something. All of it is there. */
+typedef struct {
+    const char *url; /* as registered at the portal; may hold a key */
+    const char *member_id;
+    const char *domain;
+    const char *application_token; /* secret */
+    const char *access_token;      /* secret */
+    const char *refresh_token;     /* secret */
+    const char *server_endpoint;
+    const char *uri;     /* of the portal page that hosts the frame */
+    const char *app_sid; /* secret */
+    int old;             /* a portal of the old generation */
+    char variant;        /* of a notice: A to E */
+    apr_time_t now;
+} b24bgctl_facts_t;
+
+typedef struct {
+    const char *url;             /* secret */
+    const char *body;            /* secret; NULL: a GET */
+    apr_array_header_t *headers; /* const char *, "Name: value" */
+} b24bgctl_message_t;
+
+/* b24bgctl_facts.c: all from the options and, for the rest, the sample; 0 when an option cannot be
+ * and that is said. */
+int b24bgctl_facts(b24bgctl_t *ctl, b24bgctl_facts_t *facts);
+/* From 1 to `most`; *number stays as it is where the option is not given. */
+int b24bgctl_number(b24bgctl_t *ctl, b24bgctl_option_e option, long most, long *number);
+
+/* b24bgctl_message.c */
+
+/* The values of the documented samples (protocol.md 1.5), new or old generation. */
+void b24bgctl_message_sample(b24bgctl_facts_t *facts, int old);
+
+typedef void (*b24bgctl_message_cb)(apr_pool_t *pool, const b24bgctl_facts_t *facts,
+                                    b24bgctl_message_t *message);
+/* The worker POST: protocol.md 1.2 to 1.6. */
+void b24bgctl_message_load(apr_pool_t *pool, const b24bgctl_facts_t *facts,
+                           b24bgctl_message_t *message);
+/* The notice: protocol.md 3.2. */
+void b24bgctl_message_notice(apr_pool_t *pool, const b24bgctl_facts_t *facts,
+                             b24bgctl_message_t *message);
+/* The installation page in the administrator's browser: protocol.md 5.3 (a). */
+void b24bgctl_message_page(apr_pool_t *pool, const b24bgctl_facts_t *facts,
+                           b24bgctl_message_t *message);
+/* ONAPPINSTALL: protocol.md 5.3 (b). */
+void b24bgctl_message_event(apr_pool_t *pool, const b24bgctl_facts_t *facts,
+                            b24bgctl_message_t *message);
+
+#endif

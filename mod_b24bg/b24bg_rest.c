@@ -1,0 +1,670 @@
+#include "b24bg_rest.h"
+
+#include "b24bg_form.h"
+#include "b24bg_install.h"
+#include "b24bg_value.h"
+
+#include <apr_cstr.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+#include <assert.h>
+#include <jansson.h>
+#include <string.h>
+
+/* Longest text from outside in a log line: header. */
+#define DETAIL_LONGEST 300
+/* The longest documented code has 31 characters. */
+#define CODE_LONGEST 64
+/* Tokens, secrets and keys are unbroken runs of at least 32 letters and digits (protocol.md 1.3);
+ * no word of a message is as long as this. */
+#define SECRET_SHORTEST 24
+#define TEXT_LONGEST 4096
+#define ENDPOINT_LONGEST 512
+/* The end of year 9999: keeps a time in microseconds far from overflow. */
+#define SECONDS_LAST APR_INT64_C(253402300799)
+
+static const char *const class_names[] = {"ok",        "expired", "again", "no-token", "not-admin",
+                                          "wrong-app", "payment", "gone",  "moved",    "wrong"};
+static_assert(sizeof(class_names) / sizeof(class_names[0]) == B24BG_REST_WRONG + 1,
+              "every class has a name");
+
+/* protocol.md 4.12, 5.2 and 4.4, in this order. A row with a text, which stands before the one
+ * without, means only answers whose description holds it: Bitrix24 has one code for both. */
+static const struct {
+    const char *code;
+    const char *text;
+    b24bg_rest_class_e class;
+} codes[] = {
+    {"expired_token", NULL, B24BG_REST_EXPIRED},
+    {"invalid_token", NULL, B24BG_REST_NO_TOKEN},
+    {"NO_AUTH_FOUND", NULL, B24BG_REST_NO_TOKEN},
+    {"INVALID_CREDENTIALS", NULL, B24BG_REST_NOT_ADMIN},
+    {"insufficient_scope", NULL, B24BG_REST_WRONG_APP},
+    {"user_access_error", NULL, B24BG_REST_NOT_ADMIN},
+    {"WRONG_AUTH_TYPE", NULL, B24BG_REST_WRONG},
+    {"ACCESS_DENIED", "commercial plan", B24BG_REST_PAYMENT},
+    {"ACCESS_DENIED", NULL, B24BG_REST_NOT_ADMIN},
+    {"APPLICATION_NOT_FOUND", NULL, B24BG_REST_GONE},
+    {"ERROR_OAUTH", NULL, B24BG_REST_GONE},
+    {"NOT_INSTALLED", NULL, B24BG_REST_GONE},
+    {"PAYMENT_REQUIRED", NULL, B24BG_REST_PAYMENT},
+    {"OVERLOAD_LIMIT", NULL, B24BG_REST_WRONG},
+    {"QUERY_LIMIT_EXCEEDED", NULL, B24BG_REST_AGAIN},
+    {"OPERATION_TIME_LIMIT", NULL, B24BG_REST_AGAIN},
+    {"ERROR_METHOD_NOT_FOUND", NULL, B24BG_REST_WRONG_APP},
+    {"ERROR_MANIFEST_IS_NOT_AVAILABLE", NULL, B24BG_REST_WRONG},
+    {"METHOD_CONFIRM_WAITING", NULL, B24BG_REST_AGAIN},
+    {"METHOD_CONFIRM_DENIED", NULL, B24BG_REST_WRONG},
+    {"WRONG_LICENSE", NULL, B24BG_REST_PAYMENT},
+    {"PORTAL_DELETED", NULL, B24BG_REST_GONE},
+    {"ALLOWED_ONLY_INTRANET_USER", NULL, B24BG_REST_NOT_ADMIN},
+    {"INVALID_REQUEST", NULL, B24BG_REST_WRONG},
+    {"WRONG_ENCODING", NULL, B24BG_REST_WRONG},
+    {"CONNECTION_ERROR", NULL, B24BG_REST_AGAIN},
+    {"INTERNAL_SERVER_ERROR", NULL, B24BG_REST_AGAIN},
+    {"ERROR_UNEXPECTED_ANSWER", NULL, B24BG_REST_AGAIN},
+    {"ERROR_CORE", "has already started", B24BG_REST_AGAIN}, /* a parallel bind */
+    {"ERROR_CORE", NULL, B24BG_REST_WRONG},
+    {"invalid_client", NULL, B24BG_REST_WRONG_APP},
+    {"invalid_grant", NULL, B24BG_REST_NO_TOKEN},
+    {"wrong_client", NULL, B24BG_REST_WRONG_APP},
+    {"invalid_scope", NULL, B24BG_REST_WRONG_APP},
+    {"ERROR_ARGUMENT", NULL, B24BG_REST_WRONG},
+    {"ERROR_WRONG_HANDLER_URL", NULL, B24BG_REST_WRONG},
+    {"ERROR_UNSUPPORTED_PROTOCOL", NULL, B24BG_REST_WRONG},
+    {"ERROR_PLACEMENT_NOT_FOUND", NULL, B24BG_REST_WRONG},
+    {"ERROR_PLACEMENT_USER_MODE", NULL, B24BG_REST_WRONG},
+    {"ERROR_PLACEMENT_MAX_COUNT", NULL, B24BG_REST_WRONG},
+    {"EMPTY_ERROR_HANDLER_URL", NULL, B24BG_REST_WRONG},
+};
+
+const char *b24bg_rest_class_name(b24bg_rest_class_e result)
+{
+    return class_names[result];
+}
+
+/* Texts for logs */
+
+static void set_result(b24bg_rest_result_t *result, b24bg_rest_class_e class, const char *code,
+                       const char *detail)
+{
+    result->class = class;
+    result->code = code;
+    result->detail = detail;
+}
+
+static int is_secret(const char *run, apr_size_t length)
+{
+    apr_size_t i;
+
+    for (i = 0; i < length; i++) {
+        if (apr_isdigit(run[i])) {
+            return length >= SECRET_SHORTEST;
+        }
+    }
+    return 0;
+}
+
+static apr_size_t run_length(const char *text)
+{
+    apr_size_t length = 0;
+
+    while (apr_isalnum(text[length])) {
+        length++;
+    }
+    return length;
+}
+
+/* What a server says goes to logs, and it might repeat the token that it was asked with. Hidden
+ * before it is cut: half a secret is not recognised. */
+static const char *quote(apr_pool_t *pool, const char *text, apr_size_t longest)
+{
+    char *shown = apr_pstrdup(pool, text);
+    char *to = shown;
+
+    while (*text) {
+        apr_size_t length = run_length(text);
+        if (is_secret(text, length)) {
+            *to++ = '-';
+        } else {
+            length += length == 0;
+            memcpy(to, text, length);
+            to += length;
+        }
+        text += length;
+    }
+    *to = '\0';
+    return b24bg_form_clean(pool, shown, longest);
+}
+
+/* Reading any answer */
+
+static apr_status_t free_json(void *json)
+{
+    json_decref(json);
+    return APR_SUCCESS;
+}
+
+/* NULL for anything but one JSON object. Some portals put a byte order mark in front. */
+static json_t *parse(apr_pool_t *pool, const b24bg_http_answer_t *answer)
+{
+    apr_size_t mark = answer->length >= 3 && memcmp(answer->body, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    json_t *json =
+        json_loadb(answer->body + mark, answer->length - mark, JSON_REJECT_DUPLICATES, NULL);
+
+    if (json) {
+        apr_pool_cleanup_register(pool, json, free_json, apr_pool_cleanup_null);
+    }
+    return json_is_object(json) ? json : NULL;
+}
+
+static int is_passing(int status)
+{
+    return status >= 500 || status == 408 || status == 429;
+}
+
+static b24bg_rest_class_e class_of(const char *code, const char *text, int status)
+{
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (apr_cstr_casecmp(codes[i].code, code) == 0 &&
+            (!codes[i].text || strstr(text, codes[i].text))) {
+            return codes[i].class;
+        }
+    }
+    return is_passing(status) ? B24BG_REST_AGAIN : B24BG_REST_WRONG;
+}
+
+static void classify_error(apr_pool_t *pool, const b24bg_http_answer_t *answer, json_t *json,
+                           b24bg_rest_result_t *result)
+{
+    const char *code = json_string_value(json_object_get(json, "error"));
+    const char *text = json_string_value(json_object_get(json, "error_description"));
+
+    text = text ? text : "";
+    if (!code || !*code) {
+        set_result(result, B24BG_REST_AGAIN, "garbage", quote(pool, text, DETAIL_LONGEST));
+        return;
+    }
+    set_result(result, class_of(code, text, answer->status), quote(pool, code, CODE_LONGEST),
+               quote(pool, text, DETAIL_LONGEST));
+}
+
+static void classify_status(apr_pool_t *pool, const b24bg_http_answer_t *answer, int is_object,
+                            b24bg_rest_result_t *result)
+{
+    const char *detail = apr_psprintf(pool, "HTTP %d", answer->status);
+
+    if (answer->status == 302 && answer->location) {
+        detail = apr_pstrcat(pool, detail, " to ", answer->location, NULL);
+        set_result(result, B24BG_REST_MOVED, "http", quote(pool, detail, DETAIL_LONGEST));
+    } else if (is_passing(answer->status)) {
+        set_result(result, B24BG_REST_AGAIN, "http", detail);
+    } else if (answer->status < 200 || answer->status > 299) {
+        set_result(result, B24BG_REST_WRONG, "http", detail);
+    } else if (!is_object) {
+        detail = apr_pstrcat(pool, detail, " without a JSON object", NULL);
+        set_result(result, B24BG_REST_AGAIN, "garbage", detail);
+    } else {
+        set_result(result, B24BG_REST_OK, "", "");
+    }
+}
+
+/* The object that was answered, or NULL where the result is not OK. */
+static json_t *read_answer(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                           b24bg_rest_result_t *result)
+{
+    json_t *json;
+
+    if (answer->outcome != B24BG_HTTP_ANSWERED) {
+        set_result(result, B24BG_REST_AGAIN,
+                   answer->outcome == B24BG_HTTP_TOO_LARGE ? "garbage" : "network",
+                   quote(pool, answer->error, DETAIL_LONGEST));
+        return NULL;
+    }
+    json = parse(pool, answer);
+    if (json_object_get(json, "error")) {
+        classify_error(pool, answer, json, result);
+    } else {
+        classify_status(pool, answer, json != NULL, result);
+    }
+    return result->class == B24BG_REST_OK ? json : NULL;
+}
+
+void b24bg_rest_classify(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                         b24bg_rest_result_t *result)
+{
+    read_answer(pool, answer, result);
+}
+
+/* Members */
+
+/* A string of 1 to `longest` bytes without control characters, copied, or NULL. */
+static const char *read_text(apr_pool_t *pool, const json_t *value, apr_size_t longest)
+{
+    const char *text = json_string_value(value);
+    apr_size_t length = text ? strlen(text) : 0;
+    apr_size_t i;
+
+    if (length == 0 || length > longest) {
+        return NULL;
+    }
+    for (i = 0; i < length; i++) {
+        if (apr_iscntrl(text[i])) {
+            return NULL;
+        }
+    }
+    return apr_pstrmemdup(pool, text, length);
+}
+
+/* The same as an installation may bring (b24bg_install). */
+static const char *read_token(apr_pool_t *pool, const json_t *value)
+{
+    const char *text = read_text(pool, value, B24BG_INSTALL_TOKEN_MAX);
+    const char *at;
+
+    for (at = text; at && *at; at++) {
+        if (!apr_isgraph(*at)) {
+            return NULL;
+        }
+    }
+    return text;
+}
+
+/* What need not be there; "" then. 0 if it is there and something else. */
+static int read_scope(apr_pool_t *pool, const json_t *value, const char **scope)
+{
+    *scope = "";
+    if (!value || json_is_null(value) || (json_is_string(value) && !*json_string_value(value))) {
+        return 1;
+    }
+    *scope = read_text(pool, value, TEXT_LONGEST);
+    return *scope != NULL;
+}
+
+/* A number, or PHP's habit, a string of digits; left alone if there is none. 0 if it is anything
+ * else. */
+static int read_number(apr_pool_t *pool, const json_t *value, apr_int64_t max, apr_int64_t *number)
+{
+    if (!value || json_is_null(value)) {
+        return 1;
+    }
+    if (json_is_string(value)) {
+        return b24bg_value_number(pool, json_string_value(value), 0, max, number) == NULL;
+    }
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) > max) {
+        return 0;
+    }
+    *number = json_integer_value(value);
+    return 1;
+}
+
+static const char *read_member_id(apr_pool_t *pool, const json_t *value)
+{
+    const char *text = read_text(pool, value, B24BG_MEMBER_ID_LENGTH);
+    char *lower;
+    char *at;
+
+    if (!text || strlen(text) != B24BG_MEMBER_ID_LENGTH ||
+        strspn(text, "0123456789abcdefABCDEF") != B24BG_MEMBER_ID_LENGTH) {
+        return NULL;
+    }
+    lower = apr_pstrdup(pool, text);
+    for (at = lower; *at; at++) {
+        *at = (char)apr_tolower(*at);
+    }
+    return lower;
+}
+
+/* "host" or "host:port" in lower case, or NULL. */
+static const char *read_place(apr_pool_t *pool, const char *text)
+{
+    const char *place;
+
+    if (!text || *text == '*' || strlen(text) > B24BG_DOMAIN_MAX ||
+        b24bg_value_pattern(pool, text, &place) != NULL) {
+        return NULL;
+    }
+    return place;
+}
+
+/* Where we may go */
+
+/* A resolver takes a name whose last label is a number for an address, whatever is before it. */
+static int is_address(const char *host)
+{
+    const char *dot = strrchr(host, '.');
+    const char *label = dot ? dot + 1 : host;
+
+    return strspn(label, "0123456789") == strlen(label) || strncmp(label, "0x", 2) == 0;
+}
+
+static int is_this_machine(const char *host)
+{
+    apr_size_t length = strlen(host);
+
+    return strcmp(host, "localhost") == 0 ||
+           (length > 10 && strcmp(host + length - 10, ".localhost") == 0);
+}
+
+static int fits_portals(const b24bg_rest_app_t *app, const char *place)
+{
+    int i;
+
+    for (i = 0; i < app->portals->nelts; i++) {
+        if (b24bg_value_pattern_fits(APR_ARRAY_IDX(app->portals, i, const char *), place)) {
+            return 1;
+        }
+    }
+    return app->portals->nelts == 0;
+}
+
+static int good_path(const char *path)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789-_./";
+    apr_size_t length = path ? strlen(path) : 0;
+
+    return length >= 6 && strcmp(path + length - 6, "/rest/") == 0 &&
+           strspn(path, allowed) == length && !strstr(path, "//") && !strstr(path, "/.");
+}
+
+typedef struct {
+    int is_https;
+    const char *host; /* not ended by NUL */
+    apr_size_t host_length;
+    int port;
+    const char *rest; /* behind host and port */
+} origin_t;
+
+/* Only splits; what is allowed in a host is for others to say. */
+static int split_origin(const char *url, origin_t *origin)
+{
+    apr_size_t digits = 0;
+    apr_size_t length;
+
+    origin->is_https = apr_cstr_casecmpn(url, "https://", 8) == 0;
+    if (!origin->is_https && apr_cstr_casecmpn(url, "http://", 7) != 0) {
+        return 0;
+    }
+    origin->host = url + (origin->is_https ? 8 : 7);
+    origin->port = origin->is_https ? 443 : 80;
+    length = strcspn(origin->host, "/?#\\");
+    origin->rest = origin->host + length;
+    while (digits < length && apr_isdigit(origin->rest[-1 - (apr_ssize_t)digits])) {
+        digits++;
+    }
+    if (digits > 0 && digits < 6 && digits < length &&
+        origin->rest[-1 - (apr_ssize_t)digits] == ':') {
+        origin->port = (int)apr_atoi64(origin->rest - digits);
+        length -= digits + 1;
+    }
+    origin->host_length = length;
+    return length > 0;
+}
+
+typedef struct {
+    const char *url;
+    const char *host;
+} endpoint_t;
+
+/* Takes a client_endpoint apart and puts it together again from what was checked, so that nothing
+ * is left that curl could read in another way. 0 if it may not be called. */
+static int check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const char *text,
+                          endpoint_t *endpoint)
+{
+    const char *place;
+    const char *scheme;
+    origin_t origin;
+
+    if (strlen(text) > ENDPOINT_LONGEST || !split_origin(text, &origin) || origin.port < 1 ||
+        origin.port > 65535 || !good_path(origin.rest)) {
+        return 0;
+    }
+    place = read_place(pool, apr_pstrmemdup(pool, origin.host, origin.host_length));
+    if (!place || strchr(place, ':') ||
+        !fits_portals(app, apr_psprintf(pool, "%s:%d", place, origin.port))) {
+        return 0;
+    }
+    if (!app->http.allow_http &&
+        (!origin.is_https || is_address(place) || is_this_machine(place))) {
+        return 0;
+    }
+    scheme = origin.is_https ? "https" : "http";
+    endpoint->host = place;
+    endpoint->url =
+        origin.port == (origin.is_https ? 443 : 80)
+            ? apr_pstrcat(pool, scheme, "://", place, origin.rest, NULL)
+            : apr_psprintf(pool, "%s://%s:%d%s", scheme, place, origin.port, origin.rest);
+    return 1;
+}
+
+const char *b24bg_rest_auth_server(const b24bg_rest_app_t *app, const char *endpoint)
+{
+    const apr_array_header_t *servers = app->auth_servers;
+    origin_t asked;
+    int i;
+
+    if (!endpoint || !*endpoint) {
+        return servers->nelts > 0 ? APR_ARRAY_IDX(servers, 0, const char *) : NULL;
+    }
+    if (!split_origin(endpoint, &asked)) {
+        return NULL;
+    }
+    for (i = 0; i < servers->nelts; i++) {
+        const char *server = APR_ARRAY_IDX(servers, i, const char *);
+        origin_t own;
+        if (split_origin(server, &own) && own.is_https == asked.is_https &&
+            own.port == asked.port && own.host_length == asked.host_length &&
+            apr_cstr_casecmpn(own.host, asked.host, own.host_length) == 0) {
+            return server;
+        }
+    }
+    return NULL;
+}
+
+/* Asking */
+
+static int is_auth_server(const b24bg_rest_app_t *app, const char *server)
+{
+    int i;
+
+    for (i = 0; i < app->auth_servers->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(app->auth_servers, i, const char *), server) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Everything but RFC 3986's unreserved characters. */
+static const char *encode(apr_pool_t *pool, const char *text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    char *encoded = apr_palloc(pool, 3 * strlen(text) + 1);
+    char *to = encoded;
+
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x80 && (apr_isalnum(c) || strchr("-._~", c))) {
+            *to++ = (char)c;
+        } else {
+            *to++ = '%';
+            *to++ = digits[c >> 4];
+            *to++ = digits[c & 15];
+        }
+    }
+    *to = '\0';
+    return encoded;
+}
+
+static void fill_request(const b24bg_rest_app_t *app, const char *url, const char *body,
+                         b24bg_http_request_t *request)
+{
+    request->url = url;
+    request->content_type = "application/x-www-form-urlencoded";
+    request->body = body;
+    request->length = strlen(body);
+    request->options = &app->http;
+}
+
+apr_status_t b24bg_rest_ask_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                                     const char *auth_server, const char *access_token,
+                                     b24bg_http_request_t *request)
+{
+    if (!auth_server || !is_auth_server(app, auth_server)) {
+        return APR_EACCES;
+    }
+    if (!access_token || !*access_token) {
+        return APR_EINVAL;
+    }
+    fill_request(app, apr_pstrcat(pool, auth_server, "/rest/app.info", NULL),
+                 apr_pstrcat(pool, "auth=", encode(pool, access_token), NULL), request);
+    return APR_SUCCESS;
+}
+
+apr_status_t b24bg_rest_ask_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                                   const char *auth_server, const char *refresh_token,
+                                   b24bg_http_request_t *request)
+{
+    const char *body;
+
+    if (!auth_server || !is_auth_server(app, auth_server)) {
+        return APR_EACCES;
+    }
+    if (!app->client_id || !app->client_secret) {
+        return APR_EINCOMPLETE;
+    }
+    if (!refresh_token || !*refresh_token) {
+        return APR_EINVAL;
+    }
+    body = apr_pstrcat(pool, "grant_type=refresh_token&client_id=", encode(pool, app->client_id),
+                       "&client_secret=", encode(pool, app->client_secret),
+                       "&refresh_token=", encode(pool, refresh_token), NULL);
+    fill_request(app, apr_pstrcat(pool, auth_server, "/oauth/token/", NULL), body, request);
+    return APR_SUCCESS;
+}
+
+/* Reading the two answers */
+
+static void set_outside(b24bg_rest_result_t *result, apr_pool_t *pool, const char *endpoint)
+{
+    set_result(
+        result, B24BG_REST_WRONG, "outside",
+        apr_pstrcat(pool, quote(pool, endpoint, DETAIL_LONGEST / 2), " may not be called", NULL));
+}
+
+static void set_garbage(b24bg_rest_result_t *result, const char *detail)
+{
+    set_result(result, B24BG_REST_AGAIN, "garbage", detail);
+}
+
+/* All but the endpoint, which the caller checks. 0 if something is missing or has another type. */
+static int read_identity(apr_pool_t *pool, const json_t *fields, b24bg_rest_identity_t *identity)
+{
+    const json_t *install = json_object_get(fields, "install");
+    const json_t *installed = json_object_get(install, "installed");
+    apr_int64_t seconds = 0;
+
+    identity->user_id = -1;
+    identity->member_id = read_member_id(pool, json_object_get(install, "member_id"));
+    identity->domain = read_place(pool, json_string_value(json_object_get(install, "domain")));
+    identity->client_endpoint =
+        read_text(pool, json_object_get(install, "client_endpoint"), TEXT_LONGEST);
+    identity->installed = json_is_true(installed);
+    if (!identity->member_id || !identity->domain || !identity->client_endpoint ||
+        !json_is_boolean(installed) ||
+        !read_scope(pool, json_object_get(fields, "scope"), &identity->scope) ||
+        !read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX, &identity->user_id) ||
+        !read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &seconds)) {
+        return 0;
+    }
+    identity->expires = apr_time_from_sec(seconds);
+    return identity->user_id >= 0;
+}
+
+static int is_endpoint_of(const endpoint_t *endpoint, const char *domain)
+{
+    apr_size_t length = strcspn(domain, ":");
+
+    return strlen(endpoint->host) == length && memcmp(endpoint->host, domain, length) == 0;
+}
+
+void b24bg_rest_read_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                              const b24bg_http_answer_t *answer, b24bg_rest_identity_t *identity,
+                              b24bg_rest_result_t *result)
+{
+    const json_t *fields = json_object_get(read_answer(pool, answer, result), "result");
+    b24bg_rest_identity_t found;
+    endpoint_t endpoint;
+
+    if (result->class != B24BG_REST_OK) {
+        /* We sent a token and nothing else, so it is the token that is meant: protocol.md 6.3. */
+        if (apr_cstr_casecmp(result->code, "invalid_client") == 0) {
+            result->class = B24BG_REST_NO_TOKEN;
+        }
+        return;
+    }
+    found.client_id = read_text(pool, json_object_get(fields, "client_id"), TEXT_LONGEST);
+    if (!found.client_id || !read_identity(pool, fields, &found)) {
+        set_garbage(result, "an identity with a member that is missing or no good");
+    } else if (!app->client_id || strcmp(found.client_id, app->client_id) != 0) {
+        set_result(result, B24BG_REST_WRONG_APP, "foreign",
+                   "the token was issued for another application");
+    } else if (!check_endpoint(pool, app, found.client_endpoint, &endpoint) ||
+               !is_endpoint_of(&endpoint, found.domain)) {
+        set_outside(result, pool, found.client_endpoint);
+    } else {
+        found.client_endpoint = endpoint.url;
+        *identity = found;
+    }
+}
+
+static int read_tokens(apr_pool_t *pool, const json_t *fields, apr_time_t now,
+                       b24bg_rest_tokens_t *tokens)
+{
+    apr_int64_t expires = 0;
+    apr_int64_t expires_in = -1;
+
+    tokens->user_id = 0;
+    tokens->access_token = read_token(pool, json_object_get(fields, "access_token"));
+    tokens->refresh_token = read_token(pool, json_object_get(fields, "refresh_token"));
+    tokens->member_id = read_member_id(pool, json_object_get(fields, "member_id"));
+    tokens->client_endpoint =
+        read_text(pool, json_object_get(fields, "client_endpoint"), TEXT_LONGEST);
+    if (!tokens->access_token || !tokens->refresh_token || !tokens->member_id ||
+        !tokens->client_endpoint ||
+        !read_scope(pool, json_object_get(fields, "scope"), &tokens->scope) ||
+        !read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX, &tokens->user_id) ||
+        !read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &expires) ||
+        !read_number(pool, json_object_get(fields, "expires_in"), SECONDS_LAST, &expires_in)) {
+        return 0;
+    }
+    tokens->expires = expires == 0 && expires_in >= 0 ? now + apr_time_from_sec(expires_in)
+                                                      : apr_time_from_sec(expires);
+    return 1;
+}
+
+void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                            const b24bg_http_answer_t *answer, apr_time_t now,
+                            b24bg_rest_tokens_t *tokens, b24bg_rest_result_t *result)
+{
+    const json_t *fields = read_answer(pool, answer, result);
+    b24bg_rest_tokens_t found;
+    endpoint_t endpoint;
+
+    if (!fields) {
+        return;
+    }
+    if (!read_tokens(pool, fields, now, &found)) {
+        set_garbage(result, "a token pair with a member that is missing or no good");
+    } else if (!check_endpoint(pool, app, found.client_endpoint, &endpoint)) {
+        set_outside(result, pool, found.client_endpoint);
+    } else {
+        found.client_endpoint = endpoint.url;
+        *tokens = found;
+    }
+}

@@ -1,0 +1,642 @@
+/* The directives: the table at the end, above it a setter for each. */
+#include "mod_b24bg.h"
+
+#include <ap_config.h>
+#include <apr_file_info.h>
+#include <apr_file_io.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+
+APLOG_USE_MODULE(b24bg);
+
+/* Bounds of B24bgMaxBody: spec.md section 3; a CRM filter URL takes kilobytes, protocol.md 1.3. */
+#define MAX_BODY_LEAST 16384
+#define MAX_BODY_MOST 1048576
+/* How far Bitrix24's rule may change (it did: protocol.md 2.4). */
+#define SLOW_LIMIT_LEAST (100 * (APR_USEC_PER_SEC / 1000))
+#define SLOW_LIMIT_MOST (600 * APR_USEC_PER_SEC)
+#define SLOW_COUNT_MOST 1000000
+/* The portal's own limit is 60 s: protocol.md 8.3. */
+#define TIMEOUT_LEAST (100 * (APR_USEC_PER_SEC / 1000))
+#define TIMEOUT_MOST apr_time_from_sec(60)
+/* Longest secret: those of Bitrix24 have 50 characters. */
+#define SECRET_MAX 256
+
+static const char *const auth_servers_default[] = {"https://oauth.bitrix.info",
+                                                   "https://oauth.bitrix24.tech"};
+
+/* A setter gets the app (NULL outside of one) and the values, and returns NULL or what is allowed;
+ * what surrounds it adds the directive's name and the value. */
+typedef const char *setter_fn(cmd_parms *cmd, b24bg_app_t *app, const char *value,
+                              const char *second);
+typedef struct {
+    setter_fn *set;
+    int in_app; /* inside <B24bgApp> only, else in the main server only */
+} setter_t;
+
+#define IN_APP(name) static const setter_t name##_setter = {name, 1}
+#define GLOBAL(name) static const setter_t name##_setter = {name, 0}
+
+static const char *where(cmd_parms *cmd)
+{
+    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
+}
+
+/* NULL if the directive stands where it may. */
+static const char *check_place(cmd_parms *cmd, const setter_t *setter)
+{
+    b24bg_main->configured = 1;
+    if (setter->in_app) {
+        return b24bg_main->open_app
+                   ? NULL
+                   : apr_psprintf(cmd->pool, "%s stands inside <B24bgApp> only", cmd->cmd->name);
+    }
+    if (b24bg_main->open_app) {
+        return apr_psprintf(cmd->pool, "%s stands outside of <B24bgApp>", cmd->cmd->name);
+    }
+    return ap_check_cmd_context(cmd, GLOBAL_ONLY);
+}
+
+/* Messages name the directive, the value, and what is allowed. */
+static const char *take2(cmd_parms *cmd, void *unused, const char *value, const char *second)
+{
+    const setter_t *setter = cmd->info;
+    const char *error = check_place(cmd, setter);
+
+    (void)unused;
+    if (error) {
+        return error;
+    }
+    error = setter->set(cmd, b24bg_main->open_app, value, second);
+    return error ? apr_psprintf(cmd->pool, "%s \"%s%s%s\": %s", cmd->cmd->name, value,
+                                second ? " " : "", second ? second : "", error)
+                 : NULL;
+}
+
+static const char *take1(cmd_parms *cmd, void *unused, const char *value)
+{
+    return take2(cmd, unused, value, NULL);
+}
+
+/* Setters */
+
+static const char *worker_url(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
+{
+    (void)cmd;
+    (void)none;
+    app->worker_url = url;
+    return NULL;
+}
+IN_APP(worker_url);
+
+static const char *error_url(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
+{
+    (void)cmd;
+    (void)none;
+    app->error_url = url;
+    return NULL;
+}
+IN_APP(error_url);
+
+static const char *script(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
+{
+    (void)cmd;
+    (void)none;
+    APR_ARRAY_PUSH(app->scripts, const char *) = url;
+    return NULL;
+}
+IN_APP(script);
+
+static const char *bx24(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    int on;
+
+    (void)none;
+    app->bx24_set = 1;
+    if (!b24bg_value_switch(cmd->pool, value, &on)) {
+        app->bx24 = on ? B24BG_PAGE_BX24 : NULL;
+        return NULL;
+    }
+    app->bx24 = value;
+    return strchr(value, '/') ? NULL : "on, off or the URL of a copy of BX24.js is allowed";
+}
+IN_APP(bx24);
+
+static const char *max_body(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    (void)none;
+    return b24bg_value_number(cmd->pool, value, MAX_BODY_LEAST, MAX_BODY_MOST, &app->max_body);
+}
+IN_APP(max_body);
+
+static const char *page(cmd_parms *cmd, b24bg_app_t *app, const char *file, const char *none)
+{
+    (void)none;
+    app->own_page.path = ap_server_root_relative(cmd->pool, file);
+    if (!app->own_page.path) {
+        return "a path, absolute or below ServerRoot, is allowed";
+    }
+    return b24bg_own_page_load(&app->own_page, cmd->pool);
+}
+IN_APP(page);
+
+static const char *portal(cmd_parms *cmd, b24bg_app_t *app, const char *text, const char *none)
+{
+    const char *pattern;
+    const char *error = b24bg_value_pattern(cmd->pool, text, &pattern);
+
+    (void)none;
+    if (!error) {
+        APR_ARRAY_PUSH(app->portals, const char *) = pattern;
+    }
+    return error;
+}
+IN_APP(portal);
+
+static const char *slow_limit(cmd_parms *cmd, b24bg_app_t *app, const char *time, const char *count)
+{
+    const char *error =
+        b24bg_value_time(cmd->pool, time, SLOW_LIMIT_LEAST, SLOW_LIMIT_MOST, &app->slow_limit);
+
+    return error ? error
+                 : b24bg_value_number(cmd->pool, count, 1, SLOW_COUNT_MOST, &app->slow_count);
+}
+IN_APP(slow_limit);
+
+static const char *allow_http(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    (void)none;
+    return b24bg_value_switch(cmd->pool, value, &app->allow_http);
+}
+IN_APP(allow_http);
+
+/* The secret as it stands in "file:path", "env:NAME" or literally: NULL, or what is wrong. */
+static const char *read_secret_file(cmd_parms *cmd, const char *path, const char **secret)
+{
+    char *text = apr_palloc(cmd->pool, SECRET_MAX + 1);
+    apr_size_t length = SECRET_MAX;
+    apr_file_t *file;
+    apr_finfo_t info;
+    apr_status_t rv;
+
+    path = ap_server_root_relative(cmd->pool, path);
+    rv = apr_file_open(&file, path ? path : "", APR_READ, 0, cmd->temp_pool);
+    if (rv == APR_SUCCESS) {
+        rv = apr_file_info_get(&info, APR_FINFO_PROT, file);
+        if (rv == APR_SUCCESS && (info.protection & (APR_WREAD | APR_WWRITE))) {
+            apr_file_close(file);
+            return "a file that others cannot read or write is allowed: chmod o-rwx it";
+        }
+        rv = rv == APR_SUCCESS ? apr_file_read_full(file, text, length, &length) : rv;
+        apr_file_close(file);
+    }
+    if (rv != APR_SUCCESS && rv != APR_EOF) {
+        char reason[120];
+        return apr_psprintf(cmd->pool, "a file with the secret is allowed: %s",
+                            apr_strerror(rv, reason, sizeof(reason)));
+    }
+    while (length > 0 && apr_isspace(text[length - 1])) {
+        length--;
+    }
+    text[length] = '\0';
+    *secret = text;
+    return NULL;
+}
+
+static int is_reference(const char *secret)
+{
+    return strncmp(secret, "file:", 5) == 0 || strncmp(secret, "env:", 4) == 0;
+}
+
+static const char *read_secret(cmd_parms *cmd, const char *value, const char **secret)
+{
+    const char *error = NULL;
+
+    if (strncmp(value, "file:", 5) == 0) {
+        error = read_secret_file(cmd, value + 5, secret);
+    } else if (strncmp(value, "env:", 4) == 0) {
+        *secret = getenv(value + 4);
+    } else {
+        *secret = value;
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, cmd->server,
+                     "B24BG0013: B24bgClient at %s: the secret stands in the configuration; put "
+                     "it into a file of mode 0600 and write file:/path",
+                     where(cmd));
+    }
+    if (!error && (!*secret || !**secret)) {
+        error = "a secret that is not empty is allowed";
+    }
+    return error;
+}
+
+static const char *client(cmd_parms *cmd, b24bg_app_t *app, const char *id, const char *secret)
+{
+    apr_size_t length = strlen(id);
+
+    if (length == 0 || strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "._-") != length) {
+        return "a client id of letters, digits, . _ and - is allowed";
+    }
+    app->rest.client_id = id;
+    return secret ? read_secret(cmd, secret, &app->rest.client_secret) : NULL;
+}
+IN_APP(client);
+
+/* The message must not show a literal secret. */
+static const char *set_client(cmd_parms *cmd, void *unused, const char *id, const char *secret)
+{
+    const char *error = check_place(cmd, &client_setter);
+
+    (void)unused;
+    if (error) {
+        return error;
+    }
+    error = client(cmd, b24bg_main->open_app, id, secret);
+    return error
+               ? apr_psprintf(cmd->pool, "%s \"%s%s%s\": %s", cmd->cmd->name, id, secret ? " " : "",
+                              secret && is_reference(secret) ? secret
+                              : secret                       ? "..."
+                                                             : "",
+                              error)
+               : NULL;
+}
+
+static const char *verify(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    static const char *const words[] = {"known", "strict", "off"}; /* as b24bg_verify_e */
+    int i;
+
+    (void)cmd;
+    (void)none;
+    for (i = 0; i < 3; i++) {
+        if (ap_cstr_casecmp(value, words[i]) == 0) {
+            app->verify = (b24bg_verify_e)i;
+            return NULL;
+        }
+    }
+    return "off, known or strict is allowed";
+}
+IN_APP(verify);
+
+/* Scheme, host and port; a slash at the end is as good. */
+static const char *auth_server(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
+{
+    apr_size_t length = strlen(url);
+
+    (void)none;
+    length -= length > 0 && url[length - 1] == '/';
+    APR_ARRAY_PUSH(app->auth_servers, const char *) = apr_pstrmemdup(cmd->pool, url, length);
+    return NULL;
+}
+IN_APP(auth_server);
+
+static const char *timeout(cmd_parms *cmd, b24bg_app_t *app, const char *connect, const char *total)
+{
+    b24bg_http_options_t *http = &app->rest.http;
+    const char *error =
+        b24bg_value_time(cmd->pool, connect, TIMEOUT_LEAST, TIMEOUT_MOST, &http->connect_timeout);
+
+    return error ? error
+                 : b24bg_value_time(cmd->pool, total, TIMEOUT_LEAST, TIMEOUT_MOST,
+                                    &http->total_timeout);
+}
+IN_APP(timeout);
+
+static const char *proxy(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
+{
+    (void)none;
+    app->rest.http.proxy = url;
+    return b24bg_value_url(cmd->pool, url, B24BG_VALUE_URL_HTTP | B24BG_VALUE_URL_NO_QUERY,
+                           B24BG_VALUE_WORKER_URL_MAX);
+}
+IN_APP(proxy);
+
+static const char *ca_file(cmd_parms *cmd, b24bg_app_t *app, const char *file, const char *none)
+{
+    const char *path = ap_server_root_relative(cmd->pool, file);
+    apr_finfo_t info;
+
+    (void)none;
+    app->rest.http.ca_file = path;
+    if (!path || apr_stat(&info, path, APR_FINFO_TYPE, cmd->temp_pool) != APR_SUCCESS ||
+        info.filetype != APR_REG) {
+        return "a file with certificates in PEM form is allowed";
+    }
+    return NULL;
+}
+IN_APP(ca_file);
+
+static const char *max_portals(cmd_parms *cmd, b24bg_app_t *none, const char *value,
+                               const char *second)
+{
+    (void)none;
+    (void)second;
+    return b24bg_value_number(cmd->pool, value, 1, B24BG_TABLE_PORTALS_MAX,
+                              &b24bg_main->max_portals);
+}
+GLOBAL(max_portals);
+
+static const char *state_dir(cmd_parms *cmd, b24bg_app_t *none, const char *path,
+                             const char *second)
+{
+    (void)none;
+    (void)second;
+    b24bg_main->state_dir = ap_server_root_relative(cmd->pool, path);
+    return b24bg_main->state_dir ? NULL : "a path, absolute or below ServerRoot, is allowed";
+}
+GLOBAL(state_dir);
+
+static const char *store(cmd_parms *cmd, b24bg_app_t *none, const char *driver, const char *params)
+{
+    (void)cmd;
+    (void)none;
+    if (strcmp(driver, "sqlite3") != 0 && strcmp(driver, "pgsql") != 0) {
+        return "sqlite3 or pgsql is allowed";
+    }
+    if (strcmp(driver, "pgsql") == 0 && !params) {
+        return "pgsql \"host=... dbname=...\" is allowed";
+    }
+    b24bg_main->store_driver = driver;
+    b24bg_main->store_params = params;
+    return NULL;
+}
+GLOBAL(store);
+
+static const char *set_use(cmd_parms *cmd, void *conf, const char *name)
+{
+    b24bg_location_t *location = conf;
+    b24bg_use_t *use;
+
+    if (!cmd->path || b24bg_main->open_app) {
+        return apr_psprintf(cmd->pool, "%s \"%s\" stands inside <Location> or <Directory> only",
+                            cmd->cmd->name, name);
+    }
+    b24bg_main->configured = 1;
+    location->use = name;
+    use = apr_array_push(b24bg_main->uses);
+    use->name = name;
+    use->at = where(cmd);
+    use->path = cmd->path;
+    use->server = cmd->server;
+    return NULL;
+}
+
+/* <B24bgApp name> */
+
+/* URLs are checked at the end of the app, when B24bgAllowHTTP is known wherever it stood. */
+static const char *check_url(apr_pool_t *pool, const b24bg_app_t *app, const char *directive,
+                             const char *url, int flags, apr_size_t longest)
+{
+    const char *error;
+
+    if (!url) {
+        return NULL;
+    }
+    flags |= app->allow_http ? B24BG_VALUE_URL_HTTP : 0;
+    error = b24bg_value_url(pool, url, flags, longest);
+    return error ? apr_psprintf(pool, "%s \"%s\": %s", directive, url, error) : NULL;
+}
+
+static const char *check_auth_server(apr_pool_t *pool, const b24bg_app_t *app, const char *url)
+{
+    const char *error = check_url(pool, app, "B24bgAuthServer", url, B24BG_VALUE_URL_NO_QUERY,
+                                  B24BG_VALUE_ERROR_URL_MAX);
+    const char *host = strstr(url, "://");
+
+    if (!error && strchr(host + 3, '/')) {
+        error = apr_psprintf(pool, "B24bgAuthServer \"%s\": https://host without a path is allowed",
+                             url);
+    }
+    return error;
+}
+
+static const char *check_urls(apr_pool_t *pool, const b24bg_app_t *app)
+{
+    const char *error =
+        check_url(pool, app, "B24bgWorkerURL", app->worker_url, 0, B24BG_VALUE_WORKER_URL_MAX);
+    int i;
+
+    if (!error) {
+        error = check_url(pool, app, "B24bgErrorURL", app->error_url, B24BG_VALUE_URL_NO_QUERY,
+                          B24BG_VALUE_ERROR_URL_MAX);
+    }
+    if (!error) {
+        error = check_url(pool, app, "B24bgBX24", app->bx24, B24BG_VALUE_URL_PATH, B24BG_PAGE_MAX);
+    }
+    for (i = 0; i < app->auth_servers->nelts && !error; i++) {
+        error = check_auth_server(pool, app, APR_ARRAY_IDX(app->auth_servers, i, const char *));
+    }
+    for (i = 0; i < app->scripts->nelts && !error; i++) {
+        error = check_url(pool, app, "B24bgScript", APR_ARRAY_IDX(app->scripts, i, const char *),
+                          B24BG_VALUE_URL_PATH, B24BG_PAGE_MAX);
+    }
+    return error;
+}
+
+static const char *build_page(apr_pool_t *pool, b24bg_app_t *app)
+{
+    apr_array_header_t *urls = apr_array_make(pool, app->scripts->nelts + 1, sizeof(const char *));
+
+    if (!app->bx24_set && app->scripts->nelts) {
+        app->bx24 = B24BG_PAGE_BX24;
+    }
+    if (app->bx24) {
+        APR_ARRAY_PUSH(urls, const char *) = app->bx24;
+    }
+    apr_array_cat(urls, app->scripts);
+    app->page = b24bg_page_build(pool, urls, &app->page_length);
+    if (app->page_length > B24BG_PAGE_MAX) {
+        return apr_psprintf(pool,
+                            "B24bgScript \"%s\": the page would take %" APR_SIZE_T_FMT
+                            " bytes, and %d are allowed: fewer or shorter URLs",
+                            APR_ARRAY_IDX(urls, urls->nelts - 1, const char *), app->page_length,
+                            B24BG_PAGE_MAX);
+    }
+    return NULL;
+}
+
+static void build_install_page(apr_pool_t *pool, b24bg_app_t *app)
+{
+    app->install_page = b24bg_page_install(pool, app->bx24 ? app->bx24 : B24BG_PAGE_BX24,
+                                           &app->install_page_length);
+}
+
+static void finish_rest(b24bg_app_t *app)
+{
+    apr_size_t i;
+
+    if (app->auth_servers->nelts == 0) {
+        for (i = 0; i < sizeof(auth_servers_default) / sizeof(auth_servers_default[0]); i++) {
+            APR_ARRAY_PUSH(app->auth_servers, const char *) = auth_servers_default[i];
+        }
+    }
+    app->rest.auth_servers = app->auth_servers;
+    app->rest.portals = app->portals;
+    app->rest.http.allow_http = app->allow_http;
+}
+
+/* CSP takes the patterns nearly as they are; a pattern without a port means every port to us. */
+static void build_csp(apr_pool_t *pool, b24bg_app_t *app)
+{
+    const char *sources = "";
+    int i;
+
+    for (i = 0; i < app->portals->nelts; i++) {
+        const char *pattern = APR_ARRAY_IDX(app->portals, i, const char *);
+        const char *port = strchr(pattern, ':') ? "" : ":*";
+        sources = apr_pstrcat(pool, sources, " https://", pattern, port, NULL);
+        if (app->allow_http) {
+            sources = apr_pstrcat(pool, sources, " http://", pattern, port, NULL);
+        }
+    }
+    app->csp = *sources ? apr_pstrcat(pool, "frame-ancestors", sources, NULL) : NULL;
+}
+
+static void warn_of_blockers(cmd_parms *cmd, const b24bg_app_t *app)
+{
+    apr_array_header_t *found;
+
+    if (!app->own_page.path) {
+        return;
+    }
+    found = b24bg_page_blockers(cmd->temp_pool, app->own_page.text);
+    if (found->nelts) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, cmd->server,
+                     "B24BG0005: B24bgPage \"%s\" of app=%s holds %s: it delays the load event "
+                     "that Bitrix24 measures, or makes another one; attach scripts after load",
+                     app->own_page.path, app->name, apr_array_pstrcat(cmd->temp_pool, found, ' '));
+    }
+}
+
+static const char *finish_app(cmd_parms *cmd, b24bg_app_t *app)
+{
+    const char *error = check_urls(cmd->pool, app);
+
+    if (!error) {
+        error = build_page(cmd->pool, app);
+    }
+    if (!error) {
+        finish_rest(app);
+        build_install_page(cmd->pool, app);
+        build_csp(cmd->pool, app);
+        warn_of_blockers(cmd, app);
+    }
+    return error;
+}
+
+static const char *check_app_name(cmd_parms *cmd, const char *name)
+{
+    const char *error = b24bg_value_label(cmd->pool, name);
+    int i;
+
+    for (i = 0; i < b24bg_main->apps->nelts && !error; i++) {
+        const b24bg_app_t *other = APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *);
+        if (strcmp(other->name, name) == 0) {
+            error = apr_psprintf(cmd->pool,
+                                 "a name that no other app has is allowed; this one is "
+                                 "defined at %s",
+                                 other->defined_at);
+        }
+    }
+    if (!error && b24bg_main->apps->nelts == B24BG_TABLE_APPS_MAX - 1) {
+        error = apr_psprintf(cmd->pool, "%d apps are allowed", B24BG_TABLE_APPS_MAX - 1);
+    }
+    return error ? apr_psprintf(cmd->pool, "<B24bgApp \"%s\">: %s", name, error) : NULL;
+}
+
+/* httpd would apply any other directive in here to the whole server. */
+static const char *check_children(cmd_parms *cmd)
+{
+    const ap_directive_t *at;
+
+    for (at = cmd->directive->first_child; at; at = at->next) {
+        if (ap_cstr_casecmpn(at->directive, "B24bg", 5) != 0 &&
+            ap_cstr_casecmpn(at->directive, "<B24bg", 6) != 0) {
+            return apr_psprintf(cmd->pool,
+                                "%s at %s:%d: only directives of this module are allowed in "
+                                "<B24bgApp>",
+                                at->directive, at->filename, at->line_num);
+        }
+    }
+    return NULL;
+}
+
+static const char *open_app(cmd_parms *cmd, void *conf, const char *arguments)
+{
+    b24bg_server_t *server = ap_get_module_config(cmd->server->module_config, &b24bg_module);
+    const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+    const char *end = ap_strrchr_c(arguments, '>');
+    const char *name;
+    b24bg_app_t *app;
+
+    b24bg_main->configured = 1;
+    if (error) {
+        return error;
+    }
+    if (b24bg_main->open_app) {
+        return "<B24bgApp> does not stand inside another <B24bgApp>";
+    }
+    if (!end) {
+        return "<B24bgApp name>: the closing \">\" is missing";
+    }
+    arguments = apr_pstrmemdup(cmd->pool, arguments, (apr_size_t)(end - arguments));
+    name = ap_getword_conf(cmd->pool, &arguments);
+    if (*arguments) {
+        return "<B24bgApp name>: one name is allowed";
+    }
+    error = check_app_name(cmd, name);
+    error = error ? error : check_children(cmd);
+    if (error) {
+        return error;
+    }
+    app = b24bg_config_new_app(cmd->pool, name);
+    app->defined_at = where(cmd);
+    APR_ARRAY_PUSH(b24bg_main->apps, b24bg_app_t *) = app;
+    APR_ARRAY_PUSH(server->apps, b24bg_app_t *) = app;
+    b24bg_main->open_app = app;
+    error = ap_walk_config(cmd->directive->first_child, cmd, conf);
+    b24bg_main->open_app = NULL;
+    return error ? error : finish_app(cmd, app);
+}
+
+/* httpd hands the setter back as cmd->info, and does not write to it. */
+#define ONE(name, setter, help)                                                                    \
+    AP_INIT_TAKE1(name, take1, (void *)&setter##_setter, RSRC_CONF, help)
+#define TWO(name, setter, help)                                                                    \
+    AP_INIT_TAKE2(name, take2, (void *)&setter##_setter, RSRC_CONF, help)
+#define MANY(name, setter, help)                                                                   \
+    AP_INIT_ITERATE(name, take1, (void *)&setter##_setter, RSRC_CONF, help)
+
+const command_rec b24bg_directives[] = {
+    AP_INIT_RAW_ARGS("<B24bgApp", open_app, NULL, RSRC_CONF,
+                     "name of a Bitrix24 application: a-z, 0-9, _ and -, at most 32"),
+    AP_INIT_TAKE12("B24bgClient", set_client, NULL, RSRC_CONF,
+                   "client id, and the secret as file:path, env:NAME or itself"),
+    ONE("B24bgWorkerURL", worker_url, "public URL of the worker, at most 255 characters"),
+    ONE("B24bgErrorURL", error_url,
+        "public URL for notices, without a query, at most 200 characters"),
+    MANY("B24bgScript", script, "scripts to attach after the load event, in order"),
+    ONE("B24bgBX24", bx24, "on, off, or the URL of a copy of BX24.js to attach before the scripts"),
+    ONE("B24bgMaxBody", max_body, "largest body in bytes, 16384 to 1048576"),
+    ONE("B24bgPage", page, "file with a page of your own, at most 65536 bytes"),
+    ONE("B24bgVerify", verify, "what a load must prove: off, known or strict"),
+    MANY("B24bgPortals", portal,
+         "hosts of the portals served, as crm.example.com or *.bitrix24.ru"),
+    TWO("B24bgSlowLimit", slow_limit,
+        "Bitrix24's rule: time of a slow load, and how many are allowed"),
+    MANY("B24bgAuthServer", auth_server,
+         "the servers that may be asked about tokens, as https://oauth.bitrix.info"),
+    TWO("B24bgTimeout", timeout, "outgoing calls: time to connect, and in all"),
+    ONE("B24bgProxy", proxy, "proxy for outgoing calls"),
+    ONE("B24bgCAFile", ca_file, "certificates that outgoing calls trust, in PEM form"),
+    ONE("B24bgAllowHTTP", allow_http,
+        "on or off: plain http for URLs, in tests and closed networks"),
+    ONE("B24bgMaxPortals", max_portals, "portals that shared memory has room for, 1 to 1048576"),
+    ONE("B24bgStateDir", state_dir, "folder of the journal and the default store"),
+    AP_INIT_TAKE12("B24bgStore", take2, (void *)&store_setter, RSRC_CONF,
+                   "sqlite3 or pgsql, and the driver's parameters"),
+    AP_INIT_TAKE1("B24bgUse", set_use, NULL, RSRC_CONF | ACCESS_CONF,
+                  "the app that this Location serves"),
+    {NULL, {NULL}, NULL, 0, RAW_ARGS, NULL}};

@@ -1,0 +1,176 @@
+/* B24bgPage: reading the file, and looking after it in every child. */
+#include "mod_b24bg.h"
+
+#include <apr_file_io.h>
+#include <apr_strings.h>
+#include <http_log.h>
+#include <http_main.h>
+#include <mod_watchdog.h>
+
+APLOG_USE_MODULE(b24bg);
+
+/* An administrator who saves a page and reloads a browser sees the new one. */
+#define PAGE_INTERVAL APR_USEC_PER_SEC
+
+static const char *read_page(b24bg_own_page_t *page, const apr_finfo_t *info, apr_pool_t *pool)
+{
+    apr_size_t length = (apr_size_t)info->size;
+    char *text = apr_palloc(pool, length + 1);
+    apr_file_t *file;
+    apr_status_t rv = apr_file_open(&file, page->path, APR_READ | APR_BINARY, 0, pool);
+
+    if (rv == APR_SUCCESS) {
+        rv = length ? apr_file_read_full(file, text, length, NULL) : APR_SUCCESS;
+        apr_file_close(file);
+    }
+    if (rv != APR_SUCCESS) {
+        char reason[120];
+        return apr_pstrdup(pool, apr_strerror(rv, reason, sizeof(reason)));
+    }
+    text[length] = '\0';
+    page->text = text;
+    page->length = length;
+    page->mtime = info->mtime;
+    page->size = info->size;
+    return NULL;
+}
+
+const char *b24bg_own_page_load(b24bg_own_page_t *page, apr_pool_t *pool)
+{
+    apr_finfo_t info;
+    apr_status_t rv = apr_stat(&info, page->path, APR_FINFO_MIN, pool);
+    char reason[120];
+
+    if (rv != APR_SUCCESS) {
+        return apr_psprintf(pool, "a readable file is allowed: %s",
+                            apr_strerror(rv, reason, sizeof(reason)));
+    }
+    if (info.filetype != APR_REG || info.size > B24BG_PAGE_OWN_MAX) {
+        return apr_psprintf(pool, "a file of at most %d bytes is allowed", B24BG_PAGE_OWN_MAX);
+    }
+    return read_page(page, &info, pool);
+}
+
+static void swap_page(b24bg_own_page_t *page, const b24bg_own_page_t *fresh)
+{
+    apr_pool_t *old = page->pool;
+
+    apr_thread_mutex_lock(page->mutex);
+    page->pool = fresh->pool;
+    page->text = fresh->text;
+    page->length = fresh->length;
+    apr_thread_mutex_unlock(page->mutex);
+    page->mtime = fresh->mtime;
+    page->size = fresh->size;
+    if (old) {
+        apr_pool_destroy(old);
+    }
+}
+
+/* The text gets a root pool of its own: pchild is not made for several threads. */
+static void refresh_page(b24bg_app_t *app, apr_pool_t *scratch)
+{
+    b24bg_own_page_t *page = &app->own_page;
+    b24bg_own_page_t fresh = *page;
+    apr_finfo_t info;
+    const char *error;
+
+    if (apr_stat(&info, page->path, APR_FINFO_MIN, scratch) == APR_SUCCESS &&
+        info.mtime == page->mtime && info.size == page->size) {
+        page->missing = 0;
+        return;
+    }
+    apr_pool_create(&fresh.pool, NULL);
+    error = b24bg_own_page_load(&fresh, fresh.pool);
+    if (error) {
+        if (!page->missing) {
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+                         "B24BG0008: B24bgPage \"%s\" of app=%s: %s; the page read before is "
+                         "still served",
+                         page->path, app->name, error);
+        }
+        page->missing = 1;
+        apr_pool_destroy(fresh.pool);
+        return;
+    }
+    page->missing = 0;
+    swap_page(page, &fresh);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, ap_server_conf,
+                 "B24BG0009: page read again, app=%s bytes=%" APR_SIZE_T_FMT, app->name,
+                 page->length);
+}
+
+/* Runs in every child, each of which holds its own copies. `pool` lives for this one call. */
+static apr_status_t look_after_pages(int state, void *data, apr_pool_t *pool)
+{
+    int i;
+
+    (void)data;
+    for (i = 0; state == AP_WATCHDOG_STATE_RUNNING && i < b24bg_main->apps->nelts; i++) {
+        b24bg_app_t *app = APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *);
+        if (app->own_page.mutex) {
+            refresh_page(app, pool);
+        }
+    }
+    return APR_SUCCESS;
+}
+
+static int any_own_page(void)
+{
+    int i;
+
+    for (i = 0; i < b24bg_main->apps->nelts; i++) {
+        if (APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *)->own_page.path) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+apr_status_t b24bg_own_page_register(apr_pool_t *pconf, server_rec *s)
+{
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) * get_instance;
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) * register_callback;
+    ap_watchdog_t *watchdog;
+    apr_status_t rv;
+
+    if (!any_own_page()) {
+        return APR_SUCCESS;
+    }
+    get_instance = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    register_callback = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
+    if (!get_instance || !register_callback) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
+                     "B24BG0010: B24bgPage needs mod_watchdog; load it before mod_b24bg");
+        return APR_EGENERAL;
+    }
+    rv = get_instance(&watchdog, "b24bg-pages", 0, 0, pconf);
+    if (rv == APR_SUCCESS) {
+        rv = register_callback(watchdog, PAGE_INTERVAL, NULL, look_after_pages);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s, "B24BG0011: no watchdog for B24bgPage");
+    }
+    return rv;
+}
+
+void b24bg_own_page_child(apr_pool_t *pchild, server_rec *s)
+{
+    int i;
+
+    for (i = 0; i < b24bg_main->apps->nelts; i++) {
+        b24bg_own_page_t *page = &APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *)->own_page;
+        apr_status_t rv;
+        if (!page->path) {
+            continue;
+        }
+        rv = apr_thread_mutex_create(&page->mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
+        if (rv != APR_SUCCESS) {
+            page->mutex = NULL;
+            ap_log_error(APLOG_MARK, APLOG_ERR, rv, s,
+                         "B24BG0012: no mutex for B24bgPage \"%s\": this process serves it as it "
+                         "was at start",
+                         page->path);
+        }
+    }
+}

@@ -1,0 +1,532 @@
+/* The background task on a fake clock and scripted answers, with a real journal, a real SQLite
+ * store in a temporary folder and a real table. */
+#include "unit.h"
+
+#include "b24bg_form.h"
+#include "b24bg_install.h"
+#include "b24bg_journal.h"
+#include "b24bg_store.h"
+#include "b24bg_task.h"
+
+#include <apr_strings.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MEMBER "da45a03b265edd8787f8a258d793cc5d"
+#define OTHER "00000000000000000000000000000001"
+#define SERVER "https://oauth.bitrix.info"
+#define T0 apr_time_from_sec(1761990000)
+
+/* What was asked, and who waits for the answer. */
+typedef struct {
+    const char *url;
+    const char *body;
+    b24bg_http_done_cb done;
+    void *baton;
+} call_t;
+
+static struct {
+    apr_pool_t *pool;
+    char folder[32];
+    const char *journal;
+    const char *db;
+    b24bg_task_app_t app;
+    b24bg_task_config_t config;
+    b24bg_task_t *task;
+    b24bg_task_config_t *task_config;
+    apr_pool_t *task_pool;
+    b24bg_http_t http;
+    call_t calls[64];
+    int started;
+    char log[65536];
+    apr_time_t now;
+    int next_id;
+} world;
+
+static apr_status_t fake_start(b24bg_http_t *http, const b24bg_http_request_t *request,
+                               b24bg_http_done_cb done, void *baton)
+{
+    call_t *call = &world.calls[world.started++];
+
+    (void)http;
+    call->url = apr_pstrdup(world.pool, request->url);
+    call->body = apr_pstrmemdup(world.pool, request->body, request->length);
+    call->done = done;
+    call->baton = baton;
+    return APR_SUCCESS;
+}
+
+static apr_status_t fake_perform(b24bg_http_t *http, apr_interval_time_t wait, int *running)
+{
+    (void)http;
+    (void)wait;
+    *running = 0;
+    return APR_SUCCESS;
+}
+
+static void fake_log(void *baton, b24bg_log_level_e level, const char *line)
+{
+    (void)baton;
+    strncat(world.log, "cewni" + level, 1);
+    strncat(world.log, " ", 2);
+    strncat(world.log, line, 2000);
+    strncat(world.log, "\n", 2);
+}
+
+static void start_task(const char *holder)
+{
+    b24bg_task_config_t *config = apr_pmemdup(world.pool, &world.config, sizeof(world.config));
+
+    apr_pool_create(&world.task_pool, world.pool);
+    config->holder = holder;
+    world.task = b24bg_task_create(world.task_pool, config);
+    world.task_config = config;
+}
+
+static void begin(void)
+{
+    static const unsigned char key[16] = "0123456789abcdef";
+    apr_array_header_t *servers;
+    apr_array_header_t *portals;
+    apr_array_header_t *apps;
+    void *memory = NULL;
+
+    memset(&world, 0, sizeof(world));
+    world.pool = unit_pool;
+    strcpy(world.folder, "/tmp/b24bg-task-XXXXXX");
+    assert_non_null(mkdtemp(world.folder));
+    world.journal = apr_pstrcat(world.pool, world.folder, "/journal", NULL);
+    world.db = apr_pstrcat(world.pool, world.folder, "/b24bg.db", NULL);
+    world.now = T0;
+    servers = apr_array_make(world.pool, 1, sizeof(const char *));
+    APR_ARRAY_PUSH(servers, const char *) = SERVER;
+    world.app.name = "telephony";
+    world.app.rest.client_id = "local.1";
+    world.app.rest.client_secret = "geheim";
+    world.app.rest.auth_servers = servers;
+    portals = apr_array_make(world.pool, 2, sizeof(const char *));
+    APR_ARRAY_PUSH(portals, const char *) = "*.example.com";
+    APR_ARRAY_PUSH(portals, const char *) = "127.0.0.1";
+    world.app.rest.portals = portals;
+    apps = apr_array_make(world.pool, 1, sizeof(const b24bg_task_app_t *));
+    APR_ARRAY_PUSH(apps, const b24bg_task_app_t *) = &world.app;
+    assert_int_equal(0, posix_memalign(&memory, 64, b24bg_table_size(4)));
+    memset(memory, 0, b24bg_table_size(4));
+    world.http.start = fake_start;
+    world.http.perform = fake_perform;
+    world.config.apps = apps;
+    world.config.journal = world.journal;
+    world.config.store_driver = "sqlite3";
+    world.config.store_params = world.db;
+    world.config.table = b24bg_table_create(memory, 4, key);
+    world.config.http = &world.http;
+    world.config.log = fake_log;
+    world.app.row = b24bg_table_app(world.config.table, world.app.name);
+    start_task("one");
+}
+
+static void end(void)
+{
+    char command[64];
+
+    apr_pool_destroy(world.task_pool);
+    free(world.config.table);
+    snprintf(command, sizeof(command), "rm -rf %s", world.folder);
+    assert_int_equal(0, system(command));
+}
+
+static void post(b24bg_install_kind_e kind, const char *member_id, const char *endpoint,
+                 const char *token)
+{
+    b24bg_install_t install = {kind, member_id, endpoint, "access-1", "refresh-1", token};
+    b24bg_journal_record_t record = {{0}, world.now, NULL, 0};
+
+    record.id[0] = (unsigned char)++world.next_id;
+    record.payload = b24bg_install_encode(world.pool, "telephony", &install);
+    record.length = strlen(record.payload);
+    assert_int_equal(APR_SUCCESS, b24bg_journal_append(world.journal, &record, world.pool));
+}
+
+static void install(void)
+{
+    post(B24BG_INSTALL_EVENT, MEMBER, SERVER "/rest/", "app-token");
+}
+
+static void step(void)
+{
+    b24bg_task_step(world.task, world.now, 0);
+}
+
+static void answer(int call, int status, const char *body)
+{
+    b24bg_http_answer_t answered = {B24BG_HTTP_ANSWERED, status, body, strlen(body), NULL, ""};
+
+    world.calls[call].done(world.calls[call].baton, &answered);
+}
+
+static void fail_call(int call)
+{
+    b24bg_http_answer_t failed = {B24BG_HTTP_FAILED, 0, "", 0, NULL, "timed out"};
+
+    world.calls[call].done(world.calls[call].baton, &failed);
+}
+
+static const char *identity(const char *client_id, const char *member_id, const char *domain)
+{
+    return apr_psprintf(world.pool,
+                        "{\"result\":{\"client_id\":\"%s\",\"scope\":\"placement\",\"expires\":"
+                        "1761993600,\"install\":{\"installed\":true,\"version\":\"1\",\"status\":"
+                        "\"L\",\"scope\":\"placement\",\"domain\":\"%s\",\"uri\":\"https:\\/\\/%s"
+                        "\",\"client_endpoint\":\"https:\\/\\/%s\\/rest\\/\",\"member_id\":\"%s\","
+                        "\"member_type\":\"x\"},\"user_id\":1}}",
+                        client_id, domain, domain, domain, member_id);
+}
+
+static b24bg_store_portal_t *in_store(const char *member_id)
+{
+    b24bg_store_portal_t *portal = NULL;
+    b24bg_store_t *store;
+    const char *error;
+
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    if (b24bg_store_portal_get(store, world.pool, "telephony", member_id, &portal) !=
+        APR_SUCCESS) {
+        portal = NULL;
+    }
+    b24bg_store_close(store);
+    return portal;
+}
+
+static b24bg_trust_e trust(const char *token)
+{
+    char origin[B24BG_ORIGIN_MAX + 1];
+    b24bg_portal_ref_t ref = b24bg_table_find(world.config.table, world.app.row, MEMBER);
+
+    return b24bg_table_trust(world.config.table, ref, token, origin);
+}
+
+static void logged(const char *tag)
+{
+    if (!strstr(world.log, tag)) {
+        fail_msg("no %s in:\n%s", tag, world.log);
+    }
+}
+
+static void no_secret_logged(void)
+{
+    assert_null(strstr(world.log, "access-"));
+    assert_null(strstr(world.log, "refresh-"));
+    assert_null(strstr(world.log, "app-token"));
+    assert_null(strstr(world.log, "geheim"));
+}
+
+static void install_is_verified_and_remembered(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    assert_int_equal(1, world.started);
+    assert_string_equal(SERVER "/rest/app.info", world.calls[0].url);
+    assert_null(in_store(MEMBER));
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    step();
+    assert_string_equal("crm.example.com", in_store(MEMBER)->domain);
+    assert_string_equal("app-token", in_store(MEMBER)->application_token);
+    assert_int_equal(B24BG_TRUST_PROVEN, trust("app-token"));
+    assert_int_equal(B24BG_TRUST_BAD_TOKEN, trust("other"));
+    assert_int_equal(B24BG_TRUST_BAD_TOKEN, trust(NULL));
+    logged("n B24BG0308: installed: app=telephony portal=" MEMBER);
+    no_secret_logged();
+    end();
+}
+
+static const struct forged {
+    const char *name;
+    const char *client_id;
+    const char *member_id;
+    const char *domain;
+    const char *raw; /* the whole answer instead, with status 401 */
+} forged[] = {
+    {"foreign client id", "local.2", MEMBER, "crm.example.com", NULL},
+    {"another portal's token", "local.1", OTHER, "crm.example.com", NULL},
+    {"a portal outside B24bgPortals", "local.1", MEMBER, "crm.evil.org", NULL},
+    {"endpoint on this machine", "local.1", MEMBER, "127.0.0.1", NULL},
+    {"dead token", NULL, NULL, NULL,
+     "{\"error\":\"invalid_token\",\"error_description\":\"no\"}"},
+};
+
+static void forged_installs_store_nothing(void **state)
+{
+    const struct forged *row = *state;
+
+    begin();
+    install();
+    step();
+    if (row->raw) {
+        answer(0, 401, row->raw);
+    } else {
+        answer(0, 200, identity(row->client_id, row->member_id, row->domain));
+    }
+    world.now += apr_time_from_sec(3600);
+    step();
+    assert_int_equal(1, world.started);
+    assert_null(in_store(MEMBER));
+    assert_null(in_store(OTHER));
+    assert_int_equal(B24BG_TRUST_UNKNOWN, trust("app-token"));
+    logged("i B24BG0305");
+    no_secret_logged();
+    end();
+}
+
+static void foreign_auth_server_is_not_called(void **state)
+{
+    (void)state;
+    begin();
+    post(B24BG_INSTALL_EVENT, MEMBER, "https://oauth.evil.example/rest/", "app-token");
+    step();
+    assert_int_equal(0, world.started);
+    logged("i B24BG0305");
+    end();
+}
+
+static void unreachable_server_is_asked_again(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    fail_call(0);
+    step();
+    assert_int_equal(1, world.started);
+    world.now += B24BG_TASK_RETRY_FIRST + apr_time_from_sec(1);
+    step();
+    assert_int_equal(2, world.started);
+    answer(1, 503, "<html>");
+    world.now += 2 * B24BG_TASK_RETRY_FIRST + apr_time_from_sec(1);
+    step();
+    assert_int_equal(3, world.started);
+    answer(2, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_non_null(in_store(MEMBER));
+    logged("w B24BG0307");
+    end();
+}
+
+static void after_a_day_it_is_given_up(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    world.now += B24BG_TASK_GIVE_UP + apr_time_from_sec(1);
+    step();
+    fail_call(0);
+    step();
+    logged("e B24BG0306");
+    world.now += apr_time_from_sec(3600);
+    step();
+    assert_int_equal(1, world.started);
+    end();
+}
+
+static void expired_token_is_refreshed_once(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    answer(0, 401, "{\"error\":\"expired_token\",\"error_description\":\"\"}");
+    assert_int_equal(2, world.started);
+    assert_string_equal(SERVER "/oauth/token/", world.calls[1].url);
+    assert_non_null(strstr(world.calls[1].body, "refresh_token=refresh-1"));
+    answer(1, 200,
+           "{\"access_token\":\"access-2\",\"refresh_token\":\"refresh-2\",\"expires\":1761993600,"
+           "\"expires_in\":3600,\"member_id\":\"" MEMBER "\",\"client_endpoint\":"
+           "\"https:\\/\\/crm.example.com\\/rest\\/\",\"scope\":\"placement\",\"user_id\":1}");
+    assert_int_equal(3, world.started);
+    assert_non_null(strstr(world.calls[2].body, "access-2"));
+    answer(2, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_string_equal("refresh-2", in_store(MEMBER)->refresh_token);
+    end();
+}
+
+static void uninstall_needs_the_stored_token(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    world.now += apr_time_from_sec(10);
+    post(B24BG_INSTALL_UNINSTALL, MEMBER, "", "another");
+    step();
+    assert_string_equal("refresh-1", in_store(MEMBER)->refresh_token);
+    post(B24BG_INSTALL_UNINSTALL, MEMBER, "", "app-token");
+    world.now += apr_time_from_sec(2);
+    step();
+    step();
+    assert_string_equal("", in_store(MEMBER)->refresh_token);
+    assert_string_equal("", in_store(MEMBER)->access_token);
+    assert_int_equal(0, in_store(MEMBER)->installed);
+    assert_int_equal(B24BG_TRUST_UNKNOWN, trust("app-token"));
+    logged("n B24BG0310");
+    end();
+}
+
+static void an_older_install_does_not_win(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    fail_call(0); /* the first one waits */
+    world.now += apr_time_from_sec(1);
+    post(B24BG_INSTALL_EVENT, MEMBER, SERVER "/rest/", "newer");
+    step();
+    answer(1, 200, identity("local.1", MEMBER, "crm.example.com"));
+    world.now += apr_time_from_sec(60);
+    step();
+    assert_int_equal(3, world.started);
+    answer(2, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_string_equal("newer", in_store(MEMBER)->application_token);
+    end();
+}
+
+/* The journal is read by everybody; who has the lease works on what is in the store. */
+static void two_tasks_do_it_once(void **state)
+{
+    b24bg_task_t *first;
+    apr_pool_t *first_pool;
+
+    (void)state;
+    begin();
+    first = world.task;
+    first_pool = world.task_pool;
+    step();
+    start_task("two");
+    install();
+    step();
+    assert_int_equal(0, world.started);
+    b24bg_task_step(first, world.now + apr_time_from_sec(1), 0);
+    assert_int_equal(1, world.started);
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    apr_pool_destroy(first_pool); /* gives the lease back */
+    world.now += B24BG_TASK_LEASE_EVERY;
+    post(B24BG_INSTALL_EVENT, MEMBER, SERVER "/rest/", "newer");
+    step();
+    assert_int_equal(2, world.started);
+    answer(1, 200, identity("local.1", MEMBER, "crm.example.com"));
+    end();
+}
+
+static void a_dead_task_is_replaced(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step(); /* asked, and dies here without giving anything back */
+    assert_int_equal(1, world.started);
+    start_task("two");
+    world.now += apr_time_from_sec(1);
+    step();
+    assert_int_equal(1, world.started);
+    world.now += B24BG_TASK_LEASE + B24BG_TASK_LEASE_EVERY;
+    step();
+    assert_int_equal(2, world.started);
+    answer(1, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_non_null(in_store(MEMBER));
+    end();
+}
+
+static void counts_survive_a_new_table(void **state)
+{
+    b24bg_table_request_t load = {0};
+    b24bg_portal_counts_t counts;
+
+    (void)state;
+    begin();
+    install();
+    step();
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    step();
+    load.app = world.app.row;
+    load.portal = b24bg_table_find(world.config.table, world.app.row, MEMBER);
+    load.is_load = 1;
+    load.now = world.now;
+    b24bg_table_count(world.config.table, &load);
+    apr_pool_destroy(world.task_pool);
+    assert_int_equal(1, in_store(MEMBER)->loads);
+    memset(world.config.table, 0, b24bg_table_size(4));
+    b24bg_table_create(world.config.table, 4, (const unsigned char *)"fedcba9876543210");
+    world.app.row = b24bg_table_app(world.config.table, world.app.name);
+    start_task("two");
+    step();
+    assert_int_equal(1, b24bg_table_read_portal(world.config.table, 1, &counts));
+    assert_int_equal(1, counts.loads);
+    assert_int_equal(B24BG_TRUST_PROVEN, trust("app-token"));
+    end();
+}
+
+static void a_store_that_is_down_loses_nothing(void **state)
+{
+    (void)state;
+    begin();
+    world.task_config->store_params =
+        apr_pstrcat(world.pool, world.folder, "/none/b24bg.db", NULL);
+    install();
+    step();
+    world.now += apr_time_from_sec(60);
+    step();
+    assert_int_equal(0, world.started);
+    logged("w B24BG0302");
+    assert_null(strstr(strstr(world.log, "B24BG0302") + 1, "B24BG0302")); /* once */
+    world.task_config->store_params = world.db;
+    world.now += B24BG_TASK_REOPEN_EVERY;
+    step();
+    assert_int_equal(1, world.started);
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_non_null(in_store(MEMBER));
+    logged("n B24BG0303");
+    end();
+}
+
+static void a_full_table_says_so(void **state)
+{
+    int i;
+
+    (void)state;
+    begin();
+    for (i = 0; i < 6; i++) {
+        const char *member_id = apr_psprintf(world.pool, "%032x", i);
+        post(B24BG_INSTALL_EVENT, member_id, SERVER "/rest/", "app-token");
+        step();
+        answer(i, 200, identity("local.1", member_id, "crm.example.com"));
+        world.now += apr_time_from_sec(1);
+    }
+    step();
+    logged("w B24BG0311");
+    end();
+}
+
+int main(void)
+{
+    UNIT_ADD(install_is_verified_and_remembered);
+    UNIT_ADD_ROWS(forged_installs_store_nothing, forged);
+    UNIT_ADD(foreign_auth_server_is_not_called);
+    UNIT_ADD(unreachable_server_is_asked_again);
+    UNIT_ADD(after_a_day_it_is_given_up);
+    UNIT_ADD(expired_token_is_refreshed_once);
+    UNIT_ADD(uninstall_needs_the_stored_token);
+    UNIT_ADD(an_older_install_does_not_win);
+    UNIT_ADD(two_tasks_do_it_once);
+    UNIT_ADD(a_dead_task_is_replaced);
+    UNIT_ADD(counts_survive_a_new_table);
+    UNIT_ADD(a_store_that_is_down_loses_nothing);
+    UNIT_ADD(a_full_table_says_so);
+    return unit_run("task");
+}
