@@ -27,6 +27,11 @@
 #define B24BG_TASK_REOPEN_EVERY apr_time_from_sec(2)
 #define B24BG_TASK_FLUSH_EVERY apr_time_from_sec(60)
 #define B24BG_TASK_PURGE_EVERY apr_time_from_sec(3600)
+/* Calls to one auth server at once: one that hangs leaves room for the others. */
+#define B24BG_TASK_CALLS_PER_SERVER (B24BG_HTTP_CALLS_MAX / 4)
+/* An access token lives so long (protocol.md 5.2); what a server says of an older one may well mean
+ * that it has expired, whatever word it uses. */
+#define B24BG_TASK_TOKEN_LIFE apr_time_from_sec(3600)
 /* Back-off between attempts to verify an installation, and the end of trying: by then its access
  * token (1 h, protocol.md 5.2) has been over for long. */
 #define B24BG_TASK_RETRY_FIRST apr_time_from_sec(2)

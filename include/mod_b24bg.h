@@ -144,6 +144,7 @@ int b24bg_config_kind(const char *handler);
 int b24bg_request_translate(request_rec *r);
 int b24bg_request_map(request_rec *r);
 int b24bg_request_handler(request_rec *r);
+void b24bg_request_error(request_rec *r);
 int b24bg_request_finish(request_rec *r);
 
 /* mod_b24bg_body.c */

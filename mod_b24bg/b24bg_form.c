@@ -18,11 +18,15 @@ static int hex_digit(unsigned char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decodes [from, end) in place and ends it with NUL, for which *end must be writable. */
+/* Decodes [from, end) in place and ends it with NUL, for which *end must be writable. Most values
+ * hold nothing to decode: strcspn finds that out faster than a loop. */
 static b24bg_form_result_e decode(char *from, char *end)
 {
-    char *to = from;
+    char *to;
 
+    *end = '\0';
+    from += strcspn(from, "%+");
+    to = from;
     while (from < end) {
         char c = *from++;
         if (c == '%') {
@@ -54,7 +58,7 @@ static apr_table_entry_t *find(const apr_table_t *fields, const char *name)
     int i;
 
     for (i = 0; i < list->nelts; i++, entry++) {
-        if (strcmp(entry->key, name) == 0) {
+        if (entry->key[0] == name[0] && strcmp(entry->key, name) == 0) {
             return entry;
         }
     }

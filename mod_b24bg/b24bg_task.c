@@ -12,8 +12,10 @@
 #include <string.h>
 
 #define LEASE_NAME "background"
-/* Messages taken from the inbox at once; the HTTP client bounds the calls. */
-#define INBOX_MOST 256
+/* Records taken from the journal in one transaction: about 2 MiB of them. */
+#define IMPORT_MOST 1000
+/* Messages looked at at once. */
+#define INBOX_MOST 1024
 /* A warning that holds on is repeated this often: spec.md section 3, B24bgMaxPortals. */
 #define WARN_EVERY apr_time_from_sec(60)
 
@@ -29,6 +31,9 @@ struct b24bg_task_t {
 
     int leader; /* we have the lease */
     apr_time_t lease_due;
+
+    apr_pool_t *imported_pool;
+    apr_hash_t *imported; /* ids of records that are in the store, until the journal is emptied */
 
     apr_hash_t *under_way; /* message id -> verify_t */
     int inbox_asked;       /* something may be due at once */
@@ -129,20 +134,32 @@ static int open_store(b24bg_task_t *task)
 typedef struct {
     apr_pool_t *pool;
     apr_array_header_t *messages;
+    apr_hash_t *imported;
 } import_t;
 
+/* Ends the reading when there is enough for one transaction. */
 static apr_status_t import_record(void *baton, const b24bg_journal_record_t *record)
 {
     import_t *import = baton;
-    const char *fields = apr_pstrmemdup(import->pool, record->payload, record->length);
-    b24bg_store_message_t *message = apr_array_push(import->messages);
+    const char *id = apr_pescape_hex(import->pool, record->id, sizeof(record->id), 0);
+    b24bg_store_message_t *message;
     b24bg_install_t install;
+    const char *fields;
+    const char *app;
 
-    if (!b24bg_install_decode(import->pool, fields, &message->app, &install)) {
-        apr_array_pop(import->messages);
+    if (apr_hash_get(import->imported, id, APR_HASH_KEY_STRING)) {
+        return APR_SUCCESS;
+    }
+    if (import->messages->nelts == IMPORT_MOST) {
+        return APR_INCOMPLETE;
+    }
+    fields = apr_pstrmemdup(import->pool, record->payload, record->length);
+    if (!b24bg_install_decode(import->pool, fields, &app, &install)) {
         return APR_SUCCESS; /* not ours: a journal of a later version, say */
     }
-    message->id = apr_pescape_hex(import->pool, record->id, sizeof(record->id), 0);
+    message = apr_array_push(import->messages);
+    message->id = id;
+    message->app = app;
     message->event = b24bg_install_event(install.kind);
     message->fields = fields;
     message->received = message->due = record->at;
@@ -150,28 +167,52 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
     return APR_SUCCESS;
 }
 
+static void remember_imported(b24bg_task_t *task, const apr_array_header_t *messages)
+{
+    int i;
+
+    for (i = 0; i < messages->nelts; i++) {
+        const char *id =
+            apr_pstrdup(task->imported_pool, APR_ARRAY_IDX(messages, i, b24bg_store_message_t).id);
+        apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
+    }
+}
+
+static void forget_imported(b24bg_task_t *task)
+{
+    apr_pool_clear(task->imported_pool);
+    task->imported = apr_hash_make(task->imported_pool);
+}
+
 static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
-    import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t))};
+    import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
+                       task->imported};
     b24bg_journal_position_t position;
     apr_status_t rv =
         b24bg_journal_read(task->config->journal, import_record, &import, &position, scratch);
     int retired;
 
-    if (rv != APR_SUCCESS || position.end == 0) {
+    if ((rv != APR_SUCCESS && rv != APR_INCOMPLETE) || position.end == 0) {
         return;
     }
-    if (import.messages->nelts &&
-        !done(task, b24bg_store_inbox_add(task->store, import.messages))) {
-        return;
+    if (import.messages->nelts) {
+        if (!done(task, b24bg_store_inbox_add(task->store, import.messages))) {
+            return;
+        }
+        remember_imported(task, import.messages);
+        task->inbox_asked = 1;
     }
-    task->inbox_asked = 1;
-    if (position.torn) {
+    if (position.torn && import.messages->nelts) {
         say(task, B24BG_LOG_WARNING,
             "B24BG0304: journal: %u torn places passed over; they were never answered 200",
             position.torn);
     }
-    b24bg_journal_retire(task->config->journal, &position, &retired, scratch);
+    if (rv == APR_SUCCESS &&
+        b24bg_journal_retire(task->config->journal, &position, &retired, scratch) == APR_SUCCESS &&
+        retired) {
+        forget_imported(task);
+    }
 }
 
 /* Inbox -> verified portal */
@@ -192,6 +233,7 @@ static const b24bg_task_app_t *app_named(const b24bg_task_t *task, const char *n
 
 static void end_verify(verify_t *verify)
 {
+    verify->task->inbox_asked = 1; /* there is room for another */
     apr_hash_set(verify->task->under_way, verify->message.id, APR_HASH_KEY_STRING, NULL);
     apr_pool_destroy(verify->pool);
 }
@@ -396,6 +438,14 @@ static void got_identity(void *baton, const b24bg_http_answer_t *answer)
     case B24BG_REST_EXPIRED:
         refresh_tokens(verify, &result);
         break;
+    case B24BG_REST_NO_TOKEN:
+        if (!verify->refreshed && *verify->install.refresh_token &&
+            verify->task->now - verify->message.received > B24BG_TASK_TOKEN_LIFE) {
+            refresh_tokens(verify, &result);
+        } else {
+            refuse(verify, result.code, result.detail);
+        }
+        break;
     case B24BG_REST_AGAIN:
         try_later(verify, &result);
         break;
@@ -445,6 +495,18 @@ static void uninstall(verify_t *verify)
     end_verify(verify);
 }
 
+static int calls_to(const b24bg_task_t *task, const char *auth_server)
+{
+    apr_hash_index_t *at;
+    int calls = 0;
+
+    for (at = apr_hash_first(NULL, task->under_way); at; at = apr_hash_next(at)) {
+        const verify_t *verify = apr_hash_this_val(at);
+        calls += verify->auth_server && strcmp(verify->auth_server, auth_server) == 0;
+    }
+    return calls;
+}
+
 static void start_verify(b24bg_task_t *task, const b24bg_store_message_t *message)
 {
     apr_pool_t *pool;
@@ -466,18 +528,20 @@ static void start_verify(b24bg_task_t *task, const b24bg_store_message_t *messag
         apr_pool_destroy(pool);
         return;
     }
+    verify->auth_server =
+        b24bg_rest_auth_server(&verify->app->rest, verify->install.server_endpoint);
+    if (verify->auth_server && calls_to(task, verify->auth_server) >= B24BG_TASK_CALLS_PER_SERVER) {
+        apr_pool_destroy(pool); /* it stays due */
+        return;
+    }
     apr_hash_set(task->under_way, verify->message.id, APR_HASH_KEY_STRING, verify);
     if (verify->install.kind == B24BG_INSTALL_UNINSTALL) {
         uninstall(verify);
-        return;
-    }
-    verify->auth_server =
-        b24bg_rest_auth_server(&verify->app->rest, verify->install.server_endpoint);
-    if (!verify->auth_server) {
+    } else if (verify->auth_server) {
+        ask_identity(verify);
+    } else {
         refuse(verify, "auth_server", "SERVER_ENDPOINT is none of B24bgAuthServer");
-        return;
     }
-    ask_identity(verify);
 }
 
 static void work_inbox(b24bg_task_t *task, apr_pool_t *scratch)
@@ -500,7 +564,6 @@ static void work_inbox(b24bg_task_t *task, apr_pool_t *scratch)
             start_verify(task, message);
         }
     }
-    task->inbox_asked = messages->nelts == INBOX_MOST;
 }
 
 /* Store -> table */
@@ -667,6 +730,8 @@ b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *con
     task->change = -1;
     task->under_way = apr_hash_make(pool);
     apr_pool_create(&task->store_pool, pool);
+    apr_pool_create(&task->imported_pool, pool);
+    forget_imported(task);
     apr_pool_pre_cleanup_register(pool, task, end_task);
     return task;
 }

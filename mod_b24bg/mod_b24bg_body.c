@@ -77,8 +77,8 @@ static apr_status_t take(request_rec *r, apr_bucket_brigade *brigade, apr_size_t
  * redirect must not get at them. */
 static void own_error_texts(request_rec *r)
 {
-    ap_custom_response(r, HTTP_BAD_REQUEST, "body: it could not be read to its end\n");
-    ap_custom_response(r, HTTP_REQUEST_ENTITY_TOO_LARGE, "body: it is too large\n");
+    ap_custom_response(r, HTTP_BAD_REQUEST, "body could not be read to its end\n");
+    ap_custom_response(r, HTTP_REQUEST_ENTITY_TOO_LARGE, "body is too large\n");
 }
 
 /* ap_get_client_block and ap_parse_form_data would not do: they lose

@@ -99,6 +99,20 @@ static int refuse_unread(request_rec *r, b24bg_request_t *request, b24bg_reason_
     return refuse(r, request, why, field);
 }
 
+/* The body could not be read: `status` is what b24bg_body_read said. After AP_FILTER_ERROR a filter
+ * has answered already. */
+static int refuse_body(request_rec *r, b24bg_request_t *request, int status)
+{
+    const char *text = "body: it could not be read to its end\n";
+
+    request->count.reason = B24BG_REASON_BODY_CUT;
+    if (status == AP_FILTER_ERROR) {
+        return status;
+    }
+    b24bg_body_give_up(r);
+    return answer(r, status, TEXT, text, strlen(text));
+}
+
 static int answer_options(request_rec *r, b24bg_request_t *request)
 {
     request->count.reason = B24BG_REASON_ACCEPTED;
@@ -286,7 +300,7 @@ static int receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *
     }
     *status = b24bg_body_read(r, (apr_size_t)request->app->max_body, body);
     if (*status != OK) {
-        request->count.reason = B24BG_REASON_BODY_CUT;
+        *status = refuse_body(r, request, *status);
         return 0;
     }
     if (body->cut) {
@@ -433,8 +447,7 @@ static int serve_notice(request_rec *r, b24bg_request_t *request, char *args)
     int status = b24bg_body_read(r, (apr_size_t)request->app->max_body, &body);
 
     if (status != OK) {
-        request->count.reason = B24BG_REASON_BODY_CUT;
-        return status;
+        return refuse_body(r, request, status);
     }
     if (body.cut) {
         b24bg_body_give_up(r);
@@ -546,6 +559,13 @@ static int serve_install(request_rec *r, b24bg_request_t *request)
 
 /* Every request */
 
+/* What all answers carry: spec.md section 4. */
+static void set_headers(request_rec *r)
+{
+    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
+    apr_table_setn(r->err_headers_out, "X-Content-Type-Options", "nosniff");
+}
+
 static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *app)
 {
     b24bg_request_t *request = ap_get_module_config(r->request_config, &b24bg_module);
@@ -558,9 +578,16 @@ static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *ap
     request->count.app = app->row;
     request->count.kind = kind;
     request->count.reason = B24BG_REASON_ACCEPTED;
-    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
-    apr_table_setn(r->err_headers_out, "X-Content-Type-Options", "nosniff");
+    set_headers(r);
     return request;
+}
+
+/* Errors that httpd words itself, an access checker's or a filter's, start with no headers. */
+void b24bg_request_error(request_rec *r)
+{
+    if (ap_get_module_config(r->request_config, &b24bg_module)) {
+        set_headers(r);
+    }
 }
 
 int b24bg_request_handler(request_rec *r)

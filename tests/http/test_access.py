@@ -116,11 +116,12 @@ def test_htaccess(serve):
 
 def test_file_of_the_same_name(serve):
     """What lies in DocumentRoot under the Location's path does not matter, a folder neither."""
-    server = serve(MAIN + "TypesConfig /dev/null\n", modules=["dir", "mime", "negotiation", "autoindex"])
+    server = serve(MAIN + "TypesConfig /dev/null\n",
+                   modules=["dir", "mime", "negotiation", "autoindex"])
     (server.root / "htdocs" / "b24" / "worker").mkdir(parents=True)
     (server.root / "htdocs" / "b24" / "worker" / "index.html").write_text("not this")
-    for target in TARGET, "/b24/worker/?DOMAIN=a.example", "/b24/worker/index.html?DOMAIN=a.example":
-        assert post(server, target).status == 200
+    for path in "", "/", "/index.html":
+        assert post(server, f"/b24/worker{path}?DOMAIN=a.example").status == 200
     assert server.ask("GET", "/b24/worker").status == 200  # and no redirect to /b24/worker/
 
 

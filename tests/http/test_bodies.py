@@ -7,7 +7,8 @@ import struct
 
 import pytest
 from conftest import MAIN, MODES, check_answer, read_answer, refusals, requests, running
-from samples import FORM, KEY, NEW_BODY, NEW_QUERY, NOTICE_A, body, chunked, http, new_secret, number
+from samples import (FORM, KEY, NEW_BODY, NEW_QUERY, NOTICE_A, body, chunked, http,
+                     new_secret, number)
 
 FORM_TYPE = f"Content-Type: {FORM}"
 CHUNKED = f"{FORM_TYPE}\nTransfer-Encoding: chunked"
@@ -70,6 +71,7 @@ def test_broken_chunks(server, rest):
         status, headers, text = read_answer(link)
         check_answer(status, headers, text)
         assert (status, headers["Connection"]) == (400, "close")
+        assert re.fullmatch(rb"body:? [ -~]{1,100}\n", text)
         assert server.logged(mark)["verdict"] == "malformed"
 
 

@@ -69,7 +69,8 @@ GOOD = {
     "two apps, one Location used": app("") + app("", "two") + """
         <Location "/b24">\nB24bgUse two\n</Location>""",
     "an app in each host": host(app("") + LOCATION) + host(app("", "two") + LOCATION),
-    "host uses the server's": app("") + host(LOCATION + '<Location "/v">\nB24bgUse one\n</Location>'),
+    "host uses the server's": app("") + host(LOCATION
+                                              + '<Location "/v">\nB24bgUse one\n</Location>'),
     "Directory": app("") + app("", "two") + '<Directory "/srv">\nSetHandler b24bg-worker\n'
                                             'B24bgUse two\n</Directory>\n',
 }
@@ -108,7 +109,8 @@ BAD = {
     "never closed": ("<B24bgApp one>\n", ["<B24bgApp"]),
     "same name twice": (app("") + app(""), ["<B24bgApp", "one", "httpd.conf:"]),
     "same name in two hosts": (host(app("")) + host(app("")), ["<B24bgApp", "one", "httpd.conf:"]),
-    "unknown app": ('<Location "/w">\nB24bgUse one\n</Location>', ["B24bgUse", '"one"', "httpd.conf:"]),
+    "unknown app": ('<Location "/w">\nB24bgUse one\n</Location>',
+                    ["B24bgUse", '"one"', "httpd.conf:"]),
     "app of another host": (host(app("")) + host('<Location "/w">\nB24bgUse one\n</Location>'),
                             ["B24bgUse", '"one"']),
     "which app": (app("") + app("", "two") + LOCATION, ["b24bg-worker", '"/w"', "B24bgUse"]),
@@ -116,7 +118,8 @@ BAD = {
     "which app, in a LocationMatch": (app("") + app("", "two") +
                                       LOCATION.replace("Location", "LocationMatch"), ["B24bgUse"]),
     "which app, in a Directory": (app("") + app("", "two") + '<Directory "/srv">\n'
-                                  "SetHandler b24bg-error\n</Directory>", ["b24bg-error", "B24bgUse"]),
+                                  "SetHandler b24bg-error\n</Directory>",
+                                  ["b24bg-error", "B24bgUse"]),
     # URLs
     "http": (app("B24bgWorkerURL http://worker.example.com/w"),
              ["B24bgWorkerURL", '"http://worker.example.com/w"', "https", "B24bgAllowHTTP"]),
@@ -125,7 +128,7 @@ BAD = {
     "like loopback": (app("B24bgWorkerURL http://127.0.0.1.example.com/w"), ["https"]),
     "http switched off again": (app("B24bgAllowHTTP on\nB24bgWorkerURL http://w.example.com/\n"
                                     "B24bgAllowHTTP off"), ["B24bgWorkerURL"]),
-    "another scheme": (app("B24bgWorkerURL ftp://worker.example.com/w"), ["B24bgWorkerURL", "https"]),
+    "another scheme": (app("B24bgWorkerURL ftp://w.example.com/w"), ["B24bgWorkerURL", "https"]),
     "no scheme": (app("B24bgWorkerURL worker.example.com/w"), ["B24bgWorkerURL", "https"]),
     "path only": (app("B24bgWorkerURL /b24/worker"), ["B24bgWorkerURL", '"/b24/worker"', "https"]),
     "no host": (app("B24bgWorkerURL https:///b24/worker"), ["B24bgWorkerURL", "https"]),
@@ -154,16 +157,16 @@ BAD = {
     "bad BX24": (app("B24bgBX24 maybe"), ["B24bgBX24", '"maybe"', "on", "off", "URL"]),
     "BX24 over http": (app("B24bgBX24 http://cdn.example.com/bx24.js"), ["B24bgBX24", "https"]),
     # numbers
-    **{f"{directive} {value}": (
-        line.format(value), [directive, f'"{value}"', least, most])
-       for directive, line, least, most, values in (
-           ("B24bgMaxBody", app("B24bgMaxBody {}"), "16384", "1048576",
+    **{f"{directive} {form.format(value)}": (
+        app(f"{directive} {form.format(value)}") if directive != "B24bgMaxPortals" else
+        f"{directive} {value}", [directive, f'"{form.format(value)}"', least, most])
+       for directive, form, least, most, values in (
+           ("B24bgMaxBody", "{}", "16384", "1048576",
             ("12", "16383", "1048577", "-1", "64K", "1e5", "0x10000", "99999999999999999999", "a")),
-           ("B24bgMaxPortals", "B24bgMaxPortals {}", "1", "1048576",
-            ("0", "1048577", "-5", "many", "10k")),
-           ("B24bgSlowLimit", app("B24bgSlowLimit {} 10"), "ms", "s",
+           ("B24bgMaxPortals", "{}", "1", "1048576", ("0", "1048577", "-5", "many", "10k")),
+           ("B24bgSlowLimit", "{} 10", "100ms", "600s",
             ("0", "5d", "99ms", "601s", "-5s", "s", "5_s", "99999999999999999h")),
-           ("B24bgSlowLimit", app("B24bgSlowLimit 5s {}"), "1", "1000000", ("0", "ten", "1000001")))
+           ("B24bgSlowLimit", "5s {}", "1", "1000000", ("0", "ten", "1000001")))
        for value in values},
     "half a limit": (app("B24bgSlowLimit 5s"), ["B24bgSlowLimit"]),
     "not a switch": (app("B24bgAllowHTTP perhaps"), ["B24bgAllowHTTP", '"perhaps"', "on", "off"]),

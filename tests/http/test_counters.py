@@ -213,7 +213,8 @@ TWO_APPS = """
 def test_apps_are_apart(serve):
     server = serve(PROBE_LOCATION + TWO_APPS)
     server.expect("B24BG0201: .*app=two-2_x ")
-    expected = {requests("worker", "unknown", "one"): 2, requests("worker", "unknown", "two-2_x"): 1,
+    expected = {requests("worker", "unknown", "one"): 2,
+                requests("worker", "unknown", "two-2_x"): 1,
                 requests("worker", "refused", "two-2_x"): 1, refusals("outside", "two-2_x"): 1,
                 requests("error", "unknown", "two-2_x"): 1, "portals": 2, "repeats app=one": 1}
     with server.counting(expected):

@@ -134,12 +134,13 @@ NOTHING = {
     "other fields": ("POST", "x=1", "ts=1&auth[domain]=x"),
     "other names": ("POST", "", "Error=1&error_description=x&xerror=1&errors=2"),
     "JSON without it": ("POST", "", '{"ts":1}'), "empty JSON": ("POST", "", "{}"),
+    "JSON with an error of another type": ("POST", "", '{"error":{"a":1}}'),
     "repeated": ("POST", "", "x=1&x=2"),
 }
 UNREADABLE = {
     "bad escape": ("", b"error_description=%ZZ"), "bad escape behind": ("", b"x=1&y=%"),
     "NUL": ("", b"x=%00"), "NUL raw": ("", b"x=1\0"), "JSON cut": ("", b'{"error":"X"'),
-    "JSON with an error of another type": ("", b'{"error":{"a":1}}'), "bad query": ("x=%ZZ", b""),
+    "bad query": ("x=%ZZ", b""),
 }
 
 
@@ -212,7 +213,7 @@ PATHS = ["/b24/error", "/b24/error/", f"/b24/error/{KEY}", f"/b24/error/{KEY}/",
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_no_key_in_a_log(server, path, method):
-    """KEY is among the secrets that no log may hold; here it must be hidden however it is written."""
+    """No log may hold KEY, a secret; here it must be hidden however it is written."""
     answer = ask(server, method, path, NOTICE_A if method == "POST" else None)
     assert answer.status == (405 if method == "PUT" else 200)
     assert KEY[1:] not in answer.log["request"]

@@ -112,7 +112,8 @@ def test_refusals_among_loads(h2):
     kinds = {"/b24/worker?DOMAIN=a.example": 200, "/b24/worker?x=1": 400,
              "/small?DOMAIN=a.example": 413}
     expected = {requests("worker", "unknown", "other"): 20,
-                requests("worker", "malformed", "other"): 20, refusals("domain_missing", "other"): 20,
+                requests("worker", "malformed", "other"): 20,
+                refusals("domain_missing", "other"): 20,
                 requests("worker", "refused", "small"): 20, refusals("too_large", "small"): 20}
     with h2.counting(expected):
         targets = [f"{target}&i={i}" for i in range(20) for target in kinds]

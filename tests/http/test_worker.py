@@ -102,7 +102,8 @@ def test_domain(server, name):
     assert answer.log["portal"] == member_id
 
 
-BAD_DOMAINS = ["", "a b.example", "-a.example", "a.example-", "a..example", ".a.example", "a.example..",
+BAD_DOMAINS = ["", "a b.example", "-a.example", "a.example-", "a..example", ".a.example",
+               "a.example..",
                "a.example:", "a.example:0", "a.example:65536", "a.example:8080x", "a.example:80:80",
                ":8080", "https://a.example", "a.example/x", "user@a.example", "[::1]", "<script>",
                "a.example\r\nX: y", "'a'", "пример.рф", "a" * 254, "a.example:" + "1" * 300]
@@ -117,7 +118,8 @@ def test_ill_formed_domain(server, domain):
 
 
 NO_DOMAIN = {"fragment lost": "", "own parameters only": "type=1", "other case": "Domain=a.example",
-             "longer name": "DOMAINS=a.example&XDOMAIN=a.example", "no query but PROTOCOL": "PROTOCOL=1"}
+             "longer name": "DOMAINS=a.example&XDOMAIN=a.example",
+             "no query but PROTOCOL": "PROTOCOL=1"}
 
 
 @pytest.mark.parametrize("name", NO_DOMAIN)
@@ -148,7 +150,8 @@ GOOD_BODIES = {
     "old token": body(AUTH_ID="abcdefghijklmnopqrstuvwxyz012345"),
     "status S": body(status="S"),
     "upper-case member_id": body(member_id="DA45A03B265EDD8787F8A258D793CC5D"),
-    "escapes in names": body().replace("member_id", "member%5Fid").replace("PLACEMENT=", "P%4cACEMENT="),
+    "escapes in names": body().replace("member_id", "member%5Fid").replace("PLACEMENT=",
+                                                                           "P%4cACEMENT="),
     "lower-case escapes": body().replace("%2F", "%2f"),
     "windows-1251 field": body().encode() + b"&TITLE=%CF%F0%E8%E2%E5%F2",
     "windows-1251 raw": body().encode() + b"&TITLE=\xcf\xf0\xe8",

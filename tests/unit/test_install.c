@@ -37,8 +37,7 @@ static const struct good {
 } good[] = {
     {"page", PAGE, B24BG_INSTALL_PAGE, "install", "acc"},
     {"install event", "event=ONAPPINSTALL" EVENT_TAIL, B24BG_INSTALL_EVENT, "install", "acc"},
-    {"event in lower case", "event=onappinstall" EVENT_TAIL, B24BG_INSTALL_EVENT, "install",
-     "acc"},
+    {"event in lower case", "event=onappinstall" EVENT_TAIL, B24BG_INSTALL_EVENT, "install", "acc"},
     {"update event", "event=ONAPPUPDATE" EVENT_TAIL, B24BG_INSTALL_UPDATE, "update", "acc"},
     {"uninstall event", UNINSTALL, B24BG_INSTALL_UNINSTALL, "uninstall", ""},
 };
@@ -68,9 +67,9 @@ static void journal_and_back(void **state)
     const char *app;
 
     b24bg_install_read(unit_pool, fields_of(row->text), &before, &field);
-    assert_int_equal(1, b24bg_install_decode(
-                            unit_pool, b24bg_install_encode(unit_pool, "telephony", &before), &app,
-                            &after));
+    assert_int_equal(1, b24bg_install_decode(unit_pool,
+                                             b24bg_install_encode(unit_pool, "telephony", &before),
+                                             &app, &after));
     assert_string_equal("telephony", app);
     assert_int_equal(before.kind, after.kind);
     assert_string_equal(before.member_id, after.member_id);
@@ -94,8 +93,8 @@ static const struct refused {
     {"bad member_id", "AUTH_ID=a&member_id=xyz", B24BG_REASON_MEMBER_ID_BAD, "member_id"},
     {"empty token", "AUTH_ID=&member_id=" MEMBER, B24BG_REASON_TOKEN_MISSING, "AUTH_ID"},
     {"blank in a token", "AUTH_ID=a+b&member_id=" MEMBER, B24BG_REASON_TOKEN_BAD, "AUTH_ID"},
-    {"line end in a token", "AUTH_ID=a&REFRESH_ID=b%0A&member_id=" MEMBER,
-     B24BG_REASON_TOKEN_BAD, "REFRESH_ID"},
+    {"line end in a token", "AUTH_ID=a&REFRESH_ID=b%0A&member_id=" MEMBER, B24BG_REASON_TOKEN_BAD,
+     "REFRESH_ID"},
     {"bytes above ASCII", "AUTH_ID=a%FF&member_id=" MEMBER, B24BG_REASON_TOKEN_BAD, "AUTH_ID"},
     {"uninstall without a token", "event=ONAPPUNINSTALL&auth[member_id]=" MEMBER,
      B24BG_REASON_TOKEN_MISSING, "auth[application_token]"},
@@ -118,9 +117,9 @@ static void other_events_are_not_ours(void **state)
     const char *field;
 
     (void)state;
-    assert_int_equal(B24BG_REASON_ACCEPTED,
-                     b24bg_install_read(unit_pool, fields_of("event=ONAPPPAYMENT"), &install,
-                                        &field));
+    assert_int_equal(
+        B24BG_REASON_ACCEPTED,
+        b24bg_install_read(unit_pool, fields_of("event=ONAPPPAYMENT"), &install, &field));
     assert_int_equal(B24BG_INSTALL_OTHER, install.kind);
 }
 

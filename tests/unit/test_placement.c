@@ -62,6 +62,13 @@ static const reason_t reasons[] = {
      "32 hexadecimal digits"},
     {"placement", B24BG_REASON_PLACEMENT, B24BG_VERDICT_MALFORMED, 400, B24BG_PLACEMENT_CODE},
     {"outside", B24BG_REASON_OUTSIDE, B24BG_VERDICT_REFUSED, 403, "portals served here"},
+    {"bad_token", B24BG_REASON_BAD_TOKEN, B24BG_VERDICT_BADTOKEN, 403, "of this portal"},
+    {"strict", B24BG_REASON_STRICT, B24BG_VERDICT_REFUSED, 403, "known here"},
+    {"token_missing", B24BG_REASON_TOKEN_MISSING, B24BG_VERDICT_MALFORMED, 400, "missing"},
+    {"token_bad", B24BG_REASON_TOKEN_BAD, B24BG_VERDICT_MALFORMED, 400, "not a token"},
+    {"event_missing", B24BG_REASON_EVENT_MISSING, B24BG_VERDICT_MALFORMED, 400, "event"},
+    {"event_ignored", B24BG_REASON_EVENT_IGNORED, B24BG_VERDICT_OK, 200, ""},
+    {"journal", B24BG_REASON_JOURNAL, B24BG_VERDICT_REFUSED, 503, "error log"},
     {"beacon", B24BG_REASON_BEACON, B24BG_VERDICT_REFUSED, 204, ""},
     {"malformed_notice", B24BG_REASON_MALFORMED_NOTICE, B24BG_VERDICT_MALFORMED, 200, ""},
 };
@@ -104,6 +111,34 @@ static void test_verdict_names(void **state)
     assert_string_equal(b24bg_verdict_name(B24BG_VERDICT_BADTOKEN), "badtoken");
     assert_string_equal(b24bg_verdict_name(B24BG_VERDICT_REFUSED), "refused");
     assert_string_equal(b24bg_verdict_name(B24BG_VERDICT_MALFORMED), "malformed");
+}
+
+typedef struct {
+    const char *name;
+    const char *one;
+    const char *other;
+    int same;
+} secret_t;
+
+static const secret_t secrets[] = {
+    {"same", "ec1b2074a9d3f5c8", "ec1b2074a9d3f5c8", 1},
+    {"first byte", "ec1b2074a9d3f5c8", "fc1b2074a9d3f5c8", 0},
+    {"last byte", "ec1b2074a9d3f5c8", "ec1b2074a9d3f5c9", 0},
+    {"case", "ec1b", "EC1B", 0},
+    {"shorter", "ec1b", "ec1", 0},
+    {"longer", "ec1b", "ec1b2", 0},
+    {"nothing and something", "", "e", 0},
+    {"nothing", "", "", 1},
+    {"bytes above ASCII", "\xFF\x80", "\xFF\x80", 1},
+    {"two differences that cancel out in a sum", "ab", "ba", 0},
+};
+
+static void test_same_secret(void **state)
+{
+    const secret_t *row = *state;
+
+    assert_int_equal(b24bg_placement_same_secret(row->one, row->other), row->same);
+    assert_int_equal(b24bg_placement_same_secret(row->other, row->one), row->same);
 }
 
 /* Whole requests. */
@@ -645,6 +680,7 @@ int main(void)
     UNIT_ADD_ROWS(test_reason, reasons);
     UNIT_ADD(test_reasons_complete);
     UNIT_ADD(test_verdict_names);
+    UNIT_ADD_ROWS(test_same_secret, secrets);
     UNIT_ADD_ROWS(test_load, loads);
     UNIT_ADD(test_new_portal);
     UNIT_ADD(test_old_portal);

@@ -641,7 +641,7 @@ static const change_t identity_changes[] = {
     {"domain with a path", "\"xxx.bitrix24.com\"", "\"xxx.bitrix24.com\\/x\"", GARBAGE},
     {"domain with a line end", "\"xxx.bitrix24.com\"", "\"xxx.bitrix24.com\\n\"", GARBAGE},
     {"domain with a user", "\"xxx.bitrix24.com\"", "\"a@xxx.bitrix24.com\"", GARBAGE},
-    {"domain with a long port", "\"xxx.bitrix24.com\"", "\"xxx.bitrix24.com:0000000443\"", OK},
+    {"domain with a long port", "\"xxx.bitrix24.com\"", "\"xxx.bitrix24.com:0000000443\"", GARBAGE},
     {"no endpoint", "\"client_endpoint\"", "\"endpoint\"", GARBAGE},
     {"endpoint null", "\"https:\\/\\/xxx.bitrix24.com\\/rest\\/\"", "null", GARBAGE},
     {"endpoint empty", "\"https:\\/\\/xxx.bitrix24.com\\/rest\\/\"", "\"\"", GARBAGE},

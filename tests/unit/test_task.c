@@ -31,6 +31,7 @@ typedef struct {
 
 static struct {
     apr_pool_t *pool;
+    apr_pool_t *tasks_pool; /* ends before the table */
     char folder[32];
     const char *journal;
     const char *db;
@@ -81,7 +82,7 @@ static void start_task(const char *holder)
 {
     b24bg_task_config_t *config = apr_pmemdup(world.pool, &world.config, sizeof(world.config));
 
-    apr_pool_create(&world.task_pool, world.pool);
+    apr_pool_create(&world.task_pool, world.tasks_pool);
     config->holder = holder;
     world.task = b24bg_task_create(world.task_pool, config);
     world.task_config = config;
@@ -97,6 +98,7 @@ static void begin(void)
 
     memset(&world, 0, sizeof(world));
     world.pool = unit_pool;
+    apr_pool_create(&world.tasks_pool, unit_pool);
     strcpy(world.folder, "/tmp/b24bg-task-XXXXXX");
     assert_non_null(mkdtemp(world.folder));
     world.journal = apr_pstrcat(world.pool, world.folder, "/journal", NULL);
@@ -133,7 +135,7 @@ static void end(void)
 {
     char command[64];
 
-    apr_pool_destroy(world.task_pool);
+    apr_pool_destroy(world.tasks_pool);
     free(world.config.table);
     snprintf(command, sizeof(command), "rm -rf %s", world.folder);
     assert_int_equal(0, system(command));
@@ -194,8 +196,7 @@ static b24bg_store_portal_t *in_store(const char *member_id)
 
     assert_int_equal(APR_SUCCESS,
                      b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
-    if (b24bg_store_portal_get(store, world.pool, "telephony", member_id, &portal) !=
-        APR_SUCCESS) {
+    if (b24bg_store_portal_get(store, world.pool, "telephony", member_id, &portal) != APR_SUCCESS) {
         portal = NULL;
     }
     b24bg_store_close(store);
@@ -257,8 +258,7 @@ static const struct forged {
     {"another portal's token", "local.1", OTHER, "crm.example.com", NULL},
     {"a portal outside B24bgPortals", "local.1", MEMBER, "crm.evil.org", NULL},
     {"endpoint on this machine", "local.1", MEMBER, "127.0.0.1", NULL},
-    {"dead token", NULL, NULL, NULL,
-     "{\"error\":\"invalid_token\",\"error_description\":\"no\"}"},
+    {"dead token", NULL, NULL, NULL, "{\"error\":\"invalid_token\",\"error_description\":\"no\"}"},
 };
 
 static void forged_installs_store_nothing(void **state)
@@ -331,6 +331,77 @@ static void after_a_day_it_is_given_up(void **state)
     world.now += apr_time_from_sec(3600);
     step();
     assert_int_equal(1, world.started);
+    end();
+}
+
+/* A server may call an old token invalid rather than expired. */
+static void an_old_token_is_refreshed_whatever_it_is_called(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    fail_call(0);
+    world.now += B24BG_TASK_TOKEN_LIFE + apr_time_from_sec(60);
+    step();
+    assert_int_equal(2, world.started);
+    answer(1, 400, "{\"error\":\"invalid_client\",\"error_description\":\"\"}");
+    assert_int_equal(3, world.started);
+    assert_string_equal(SERVER "/oauth/token/", world.calls[2].url);
+    answer(2, 400, "{\"error\":\"invalid_grant\",\"error_description\":\"\"}");
+    step();
+    assert_int_equal(3, world.started);
+    logged("i B24BG0305");
+    end();
+}
+
+static void one_server_does_not_take_all_calls(void **state)
+{
+    int i;
+
+    (void)state;
+    begin();
+    for (i = 0; i < 30; i++) {
+        post(B24BG_INSTALL_EVENT, apr_psprintf(world.pool, "%032x", i), SERVER "/rest/",
+             "app-token");
+    }
+    step();
+    assert_int_equal(B24BG_TASK_CALLS_PER_SERVER, world.started);
+    answer(0, 200, identity("local.1", apr_psprintf(world.pool, "%032x", 0), "crm.example.com"));
+    step();
+    assert_int_equal(B24BG_TASK_CALLS_PER_SERVER + 1, world.started);
+    end();
+}
+
+/* What piled up is taken in portions, and all of it. */
+static void a_long_journal_is_imported_whole(void **state)
+{
+    b24bg_store_t *store;
+    apr_int64_t count;
+    const char *error;
+    struct stat info;
+    int i;
+
+    (void)state;
+    begin();
+    for (i = 0; i < 2500; i++) {
+        b24bg_install_t uninstall = {B24BG_INSTALL_UNINSTALL, MEMBER, "", "", "", "t"};
+        b24bg_journal_record_t record = {{0}, world.now + apr_time_from_sec(3600), NULL, 0};
+        memcpy(record.id, &i, sizeof(i));
+        record.payload = b24bg_install_encode(world.pool, "telephony", &uninstall);
+        record.length = strlen(record.payload);
+        assert_int_equal(APR_SUCCESS, b24bg_journal_append(world.journal, &record, world.pool));
+    }
+    for (i = 0; i < 3; i++) {
+        step();
+    }
+    assert_int_equal(0, stat(world.journal, &info));
+    assert_int_equal(0, info.st_size);
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    assert_int_equal(APR_SUCCESS, b24bg_store_inbox_count(store, &count));
+    assert_int_equal(2500, count);
+    b24bg_store_close(store);
     end();
 }
 
@@ -476,8 +547,7 @@ static void a_store_that_is_down_loses_nothing(void **state)
 {
     (void)state;
     begin();
-    world.task_config->store_params =
-        apr_pstrcat(world.pool, world.folder, "/none/b24bg.db", NULL);
+    world.task_config->store_params = apr_pstrcat(world.pool, world.folder, "/none/b24bg.db", NULL);
     install();
     step();
     world.now += apr_time_from_sec(60);
@@ -520,6 +590,9 @@ int main(void)
     UNIT_ADD(foreign_auth_server_is_not_called);
     UNIT_ADD(unreachable_server_is_asked_again);
     UNIT_ADD(after_a_day_it_is_given_up);
+    UNIT_ADD(an_old_token_is_refreshed_whatever_it_is_called);
+    UNIT_ADD(one_server_does_not_take_all_calls);
+    UNIT_ADD(a_long_journal_is_imported_whole);
     UNIT_ADD(expired_token_is_refreshed_once);
     UNIT_ADD(uninstall_needs_the_stored_token);
     UNIT_ADD(an_older_install_does_not_win);
