@@ -42,6 +42,7 @@ struct b24bg_task_t {
     apr_int64_t change; /* newest change of a portal that is in the table */
     apr_time_t refresh_due;
     apr_time_t full_warned;
+    apr_time_t unreadable_warned;
     apr_uint64_t turned_away;
     apr_time_t flush_due;
     apr_time_t purge_due;
@@ -184,6 +185,18 @@ static void forget_imported(b24bg_task_t *task)
     task->imported = apr_hash_make(task->imported_pool);
 }
 
+static void warn_unreadable(b24bg_task_t *task, apr_status_t rv)
+{
+    char reason[120];
+
+    if (task->now - task->unreadable_warned >= WARN_EVERY) {
+        say(task, B24BG_LOG_WARNING,
+            "B24BG0312: the journal \"%s\" cannot be read: %s; what is in it waits",
+            task->config->journal, apr_strerror(rv, reason, sizeof(reason)));
+        task->unreadable_warned = task->now;
+    }
+}
+
 static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
     import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
@@ -193,7 +206,11 @@ static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
         b24bg_journal_read(task->config->journal, import_record, &import, &position, scratch);
     int retired;
 
-    if ((rv != APR_SUCCESS && rv != APR_INCOMPLETE) || position.end == 0) {
+    if (rv != APR_SUCCESS && rv != APR_INCOMPLETE) {
+        warn_unreadable(task, rv);
+        return;
+    }
+    if (position.end == 0) {
         return;
     }
     if (import.messages->nelts) {

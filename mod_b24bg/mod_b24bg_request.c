@@ -5,6 +5,7 @@
 #include "b24bg_install.h"
 #include "b24bg_journal.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -15,7 +16,7 @@
 
 APLOG_USE_MODULE(b24bg);
 
-/* Room of a notice's description in the log: spec.md 4.2. */
+/* Room of a notice's code and description in the log: spec.md 4.2. */
 #define NOTICE_LOG_LONGEST 300
 
 #define TEXT "text/plain; charset=utf-8"
@@ -428,9 +429,23 @@ static int read_notice(apr_pool_t *pool, char *args, b24bg_body_t *body, notice_
            read_form_notice(pool, args, strlen(args), notice);
 }
 
+/* The code as one word: it stands unquoted among key=value pairs. */
+static char *clean_code(apr_pool_t *pool, const char *code)
+{
+    char *clean = b24bg_form_clean(pool, code, NOTICE_LOG_LONGEST);
+    char *at;
+
+    for (at = clean; *at; at++) {
+        if (!apr_isalnum(*at) && !strchr("_.-", *at)) {
+            *at = '_';
+        }
+    }
+    return clean;
+}
+
 static void log_notice(request_rec *r, const b24bg_request_t *request, const notice_t *notice)
 {
-    const char *error = b24bg_form_clean(r->pool, notice->error, NOTICE_LOG_LONGEST);
+    const char *error = clean_code(r->pool, notice->error);
     const char *description = notice->description ? notice->description : "";
 
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
