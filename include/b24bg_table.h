@@ -97,8 +97,9 @@ typedef struct {
  * Of the token only a keyed hash is kept. Background task only. */
 int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal);
 
-/* Makes the portal unknown again; what is counted stays. Background task only. */
-void b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id);
+/* Makes the portal unknown again; what is counted stays. 0: the lock was not to be had, try again.
+ * Background task only. */
+int b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id);
 
 /* What is known of who sent a request. */
 typedef enum {
@@ -115,8 +116,9 @@ b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal,
 /* How often a portal found no place because all are known ones; grows. */
 apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table);
 
-/* 1 if (member_id, app_sid) was seen before among the recent renders, at least the last 16 for
- * each place in the table; remembers it. */
+/* 1 if (member_id, app_sid) was seen before among the recent renders: nearly all of the last 8 for
+ * each place in the table (measured with 1,024 places: 95 %), fewer of those before; remembers it.
+ */
 int b24bg_table_seen(b24bg_table_t *table, int app, const char *member_id, const char *app_sid);
 
 /* One finished request. */

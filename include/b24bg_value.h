@@ -51,7 +51,7 @@ const char *b24bg_value_url(apr_pool_t *pool, const char *text, int flags, apr_s
 const char *b24bg_value_pattern(apr_pool_t *pool, const char *text, const char **pattern);
 
 /* 1 if `domain` ("host" or "host:port", lower case) fits the pattern. A pattern without a port
- * fits every port. */
+ * fits every port, one with :443 also a domain without one: browsers leave the usual port out. */
 int b24bg_value_pattern_fits(const char *pattern, const char *domain);
 
 #endif

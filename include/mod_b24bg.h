@@ -115,6 +115,7 @@ typedef struct {
     b24bg_app_t *app; /* set when handled */
     b24bg_table_request_t count;
     const char *member_id; /* of a well-formed load, else NULL */
+    char *args;            /* the query, "" if none; to be parsed in place */
     char *shown_args;      /* the query without secrets, or NULL */
     int handled;           /* our handler ran: count it at the end */
 } b24bg_request_t;
@@ -152,7 +153,8 @@ int b24bg_request_finish(request_rec *r);
 typedef struct {
     char *data;
     apr_size_t length;
-    int cut; /* it was longer than the limit */
+    apr_size_t room; /* what data has space for, the NUL apart */
+    int cut;         /* it was longer than the limit */
 } b24bg_body_t;
 
 /* 1 if Content-Type says application/x-www-form-urlencoded, whatever its parameters. */

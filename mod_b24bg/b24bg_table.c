@@ -2,6 +2,7 @@
 
 #include <apr_siphash.h>
 #include <apr_strings.h>
+#include <apr_time.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -16,6 +17,8 @@
 /* Steps along one chain. With two heads per place chains have one or two links; the bound only
  * keeps a reader finite that strays into another chain while a place changes hands. */
 #define CHAIN_MAX 256
+/* Seconds after which a lock that is held for microseconds is nobody's. */
+#define LOCK_ABANDONED 60
 /* Attempts at the lock, a yield of the processor apart: about 50 us in all. */
 #define LOCK_TRIES 100
 /* Renders are remembered in sets of one cache line. */
@@ -62,7 +65,7 @@ struct b24bg_table_t {
     apr_uint32_t capacity;
     apr_uint32_t heads;          /* power of two */
     apr_uint32_t render_sets;    /* power of two */
-    _Atomic apr_uint32_t writer; /* pid of the process that changes the set of portals */
+    _Atomic apr_uint64_t writer; /* who changes the set of portals, since when */
     _Atomic apr_uint32_t used;   /* places ever taken */
     _Atomic apr_uint32_t known;  /* places of portals of the store */
     counter_t turned_away;
@@ -218,26 +221,56 @@ static b24bg_portal_ref_t find(b24bg_table_t *table, apr_uint32_t bucket, int ap
 
 /* Changing the set of portals: one writer at a time */
 
-static int take_lock(b24bg_table_t *table, apr_uint32_t self)
+/* The word says who and since when; 0: nobody. */
+static apr_uint64_t lock_word(void)
 {
-    apr_uint32_t owner = 0;
+    return (apr_uint64_t)getpid() << 32 | (apr_uint32_t)apr_time_sec(apr_time_now());
+}
 
-    if (atomic_compare_exchange_strong(&table->writer, &owner, self)) {
+/* Its owner is dead, or was stopped in the middle, or its number belongs to another process now. */
+static int is_abandoned(apr_uint64_t word, apr_uint64_t mine)
+{
+    apr_uint32_t age = (apr_uint32_t)mine - (apr_uint32_t)word;
+
+    return (kill((pid_t)(word >> 32), 0) != 0 && errno == ESRCH) ||
+           (age > LOCK_ABANDONED && age < APR_INT32_MAX);
+}
+
+/* After a writer that died in the middle the number of known places may be off. */
+static void recount(b24bg_table_t *table)
+{
+    apr_uint32_t known = 0;
+    apr_uint32_t i;
+
+    for (i = 0; i < table->used; i++) {
+        known += slots(table)[i].known;
+    }
+    table->known = known;
+}
+
+static int take_lock(b24bg_table_t *table)
+{
+    apr_uint64_t mine = lock_word();
+    apr_uint64_t owner = 0;
+
+    if (atomic_compare_exchange_strong(&table->writer, &owner, mine)) {
         return 1;
     }
-    return owner != self && kill((pid_t)owner, 0) != 0 && errno == ESRCH &&
-           atomic_compare_exchange_strong(&table->writer, &owner, self);
+    if (is_abandoned(owner, mine) && atomic_compare_exchange_strong(&table->writer, &owner, mine)) {
+        recount(table);
+        return 1;
+    }
+    return 0;
 }
 
 /* A change takes microseconds, so a few turns of the processor are enough unless its writer was
  * stopped in the middle; then we go without. */
 static int try_lock(b24bg_table_t *table)
 {
-    apr_uint32_t self = (apr_uint32_t)getpid();
     int tries;
 
     for (tries = 0; tries < LOCK_TRIES; tries++) {
-        if (take_lock(table, self)) {
+        if (take_lock(table)) {
             return 1;
         }
         sched_yield();
@@ -290,6 +323,13 @@ static apr_uint32_t choose(b24bg_table_t *table, apr_uint32_t window)
     return best;
 }
 
+/* Readers that see anything of what is written next see the odd generation, too. */
+static void begin_change(slot_t *slot)
+{
+    atomic_fetch_or(&slot->generation, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* Begins to give a place to another portal. The order of the steps is what makes a death between
  * any two of them harmless: the place is out of its old chain before its key changes, and in its
  * new one (take_over_end) only when it is whole. */
@@ -298,7 +338,7 @@ static slot_t *take_over_begin(b24bg_table_t *table, apr_uint32_t number, int ap
 {
     slot_t *slot = &slots(table)[number - 1];
 
-    slot->generation |= 1;
+    begin_change(slot);
     slot->last_load = 0;
     unlink_slot(table, number);
     table->known -= slot->known;
@@ -333,7 +373,7 @@ b24bg_portal_ref_t b24bg_table_portal(b24bg_table_t *table, int app, const char 
     apr_uint32_t bucket = bucket_of(table, app, member_id);
     b24bg_portal_ref_t ref = find(table, bucket, app, member_id);
 
-    if (!ref.slot && table->known == table->capacity) {
+    if (!ref.slot && table->known >= table->capacity) {
         add(&table->turned_away, 1);
         return ref;
     }
@@ -379,7 +419,7 @@ static void update_known(b24bg_table_t *table, slot_t *slot, const b24bg_known_p
     }
     table->known += !slot->known;
     slot->known = 1;
-    slot->generation |= 1;
+    begin_change(slot);
     slot->http = http;
     slot->token = token;
     apr_cpystrn(slot->domain, domain, sizeof(slot->domain));
@@ -410,20 +450,22 @@ int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal)
     return ref.slot ? 1 : -1;
 }
 
-void b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id)
+int b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id)
 {
-    b24bg_portal_ref_t ref = b24bg_table_find(table, app, member_id);
-    slot_t *slot;
+    b24bg_portal_ref_t ref;
 
-    if (!ref.slot) {
-        return;
+    if (!try_lock(table)) {
+        return 0;
     }
-    slot = &slots(table)[ref.slot - 1];
-    if (slot->known) {
+    ref = b24bg_table_find(table, app, member_id);
+    if (ref.slot) {
+        slot_t *slot = &slots(table)[ref.slot - 1];
+        table->known -= slot->known;
         slot->known = 0;
         slot->token = 0;
-        table->known--;
     }
+    unlock(table);
+    return 1;
 }
 
 b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal, const char *token,
@@ -439,6 +481,9 @@ b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal,
     expected = slot->token;
     if (!slot->known || !expected) {
         return B24BG_TRUST_UNKNOWN;
+    }
+    if (slot->generation != portal.generation) {
+        return B24BG_TRUST_UNKNOWN; /* it is another portal's place by now */
     }
     if (token_hash(table, token) != expected) {
         return B24BG_TRUST_BAD_TOKEN;

@@ -608,8 +608,7 @@ static int show(b24bg_task_t *task, const b24bg_store_portal_t *stored_portal, a
         return 1;
     }
     if (!stored_portal->installed) {
-        b24bg_table_unknow(task->config->table, app->row, stored_portal->member_id);
-        return 1;
+        return b24bg_table_unknow(task->config->table, app->row, stored_portal->member_id);
     }
     path = strstr(stored_portal->client_endpoint, "://");
     path = path ? strchr(path + 3, '/') : NULL;

@@ -210,7 +210,9 @@ int b24bg_value_pattern_fits(const char *pattern, const char *domain)
     apr_size_t pattern_host = strcspn(pattern, ":");
     apr_size_t domain_host = strcspn(domain, ":");
 
-    if (pattern[pattern_host] && strcmp(pattern + pattern_host, domain + domain_host) != 0) {
+    const char *port = domain[domain_host] ? domain + domain_host : ":443";
+
+    if (pattern[pattern_host] && strcmp(pattern + pattern_host, port) != 0) {
         return 0;
     }
     if (pattern[0] != '*') {

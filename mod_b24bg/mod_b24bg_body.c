@@ -28,14 +28,12 @@ apr_int64_t b24bg_body_announced(const request_rec *r)
     return text && *end == '\0' ? length : -1;
 }
 
-/* Adds to the body up to the limit; `room` is what data has space for, its NUL apart. */
-static void append(apr_pool_t *pool, b24bg_body_t *body, apr_size_t *room, const char *data,
-                   apr_size_t length)
+static void append(apr_pool_t *pool, b24bg_body_t *body, const char *data, apr_size_t length)
 {
-    if (body->length + length > *room) {
+    if (body->length + length > body->room) {
         char *larger;
-        *room = 2 * (body->length + length);
-        larger = apr_palloc(pool, *room + 1);
+        body->room = 2 * (body->length + length);
+        larger = apr_palloc(pool, body->room + 1);
         memcpy(larger, body->data, body->length);
         body->data = larger;
     }
@@ -45,7 +43,7 @@ static void append(apr_pool_t *pool, b24bg_body_t *body, apr_size_t *room, const
 
 /* Takes one brigade into the body. *done: end of stream, or over the limit. */
 static apr_status_t take(request_rec *r, apr_bucket_brigade *brigade, apr_size_t limit,
-                         b24bg_body_t *body, apr_size_t *room, int *done)
+                         b24bg_body_t *body, int *done)
 {
     apr_bucket *bucket;
 
@@ -68,7 +66,7 @@ static apr_status_t take(request_rec *r, apr_bucket_brigade *brigade, apr_size_t
             length = limit - body->length;
             body->cut = *done = 1;
         }
-        append(r->pool, body, room, data, length);
+        append(r->pool, body, data, length);
     }
     return APR_SUCCESS;
 }
@@ -86,15 +84,15 @@ static void own_error_texts(request_rec *r)
 int b24bg_body_read(request_rec *r, apr_size_t limit, b24bg_body_t *body)
 {
     apr_int64_t announced = b24bg_body_announced(r);
-    apr_size_t room = announced < 0 ? READ_SIZE : (apr_size_t)announced;
     apr_bucket_brigade *brigade;
     int done = 0;
 
     if (announced < 0 || announced > (apr_int64_t)limit) {
         own_error_texts(r);
     }
-    room = room < limit ? room : limit;
-    body->data = apr_palloc(r->pool, room + 1);
+    body->room = announced < 0 ? READ_SIZE : (apr_size_t)announced;
+    body->room = body->room < limit ? body->room : limit;
+    body->data = apr_palloc(r->pool, body->room + 1);
     body->length = 0;
     body->cut = 0;
     brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
@@ -102,7 +100,7 @@ int b24bg_body_read(request_rec *r, apr_size_t limit, b24bg_body_t *body)
         apr_status_t rv =
             ap_get_brigade(r->input_filters, brigade, AP_MODE_READBYTES, APR_BLOCK_READ, READ_SIZE);
         if (rv == APR_SUCCESS) {
-            rv = take(r, brigade, limit, body, &room, &done);
+            rv = take(r, brigade, limit, body, &done);
         }
         apr_brigade_cleanup(brigade);
         if (rv != APR_SUCCESS) {

@@ -201,7 +201,7 @@ static int is_portal_served(const b24bg_app_t *app, const char *domain)
 }
 
 /* ACCEPTED, or why this is no load of a portal we serve; *field then names the culprit. */
-static b24bg_reason_e read_placement(request_rec *r, const b24bg_app_t *app, char *args,
+static b24bg_reason_e read_placement(request_rec *r, const b24bg_request_t *request,
                                      b24bg_body_t *body, b24bg_placement_t *placement,
                                      const char **field)
 {
@@ -209,8 +209,8 @@ static b24bg_reason_e read_placement(request_rec *r, const b24bg_app_t *app, cha
     apr_table_t *fields;
     b24bg_reason_e reason;
 
-    reason = form_reason(
-        b24bg_form_parse(r->pool, args, strlen(args), B24BG_FORM_LAST_WINS, &query, field));
+    reason = form_reason(b24bg_form_parse(r->pool, request->args, strlen(request->args),
+                                          B24BG_FORM_LAST_WINS, &query, field));
     if (reason == B24BG_REASON_ACCEPTED) {
         reason = form_reason(b24bg_form_parse(r->pool, body->data, body->length,
                                               B24BG_FORM_REFUSE_TWICE, &fields, field));
@@ -218,7 +218,7 @@ static b24bg_reason_e read_placement(request_rec *r, const b24bg_app_t *app, cha
     if (reason == B24BG_REASON_ACCEPTED) {
         reason = b24bg_placement_read(query, fields, placement, field);
     }
-    if (reason == B24BG_REASON_ACCEPTED && !is_portal_served(app, placement->domain)) {
+    if (reason == B24BG_REASON_ACCEPTED && !is_portal_served(request->app, placement->domain)) {
         *field = "DOMAIN";
         reason = B24BG_REASON_OUTSIDE;
     }
@@ -312,7 +312,7 @@ static int receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *
 }
 
 /* POST of a portal's frame. */
-static int serve_load(request_rec *r, b24bg_request_t *request, char *args)
+static int serve_load(request_rec *r, b24bg_request_t *request)
 {
     b24bg_placement_t *placement = apr_pcalloc(r->pool, sizeof(*placement));
     const char *csp = request->app->csp;
@@ -324,7 +324,7 @@ static int serve_load(request_rec *r, b24bg_request_t *request, char *args)
     if (!receive_form(r, request, &body, &status)) {
         return status;
     }
-    reason = read_placement(r, request->app, args, &body, placement, &field);
+    reason = read_placement(r, request, &body, placement, &field);
     if (reason == B24BG_REASON_ACCEPTED) {
         reason = verify_load(r, request->app, placement, &csp, &field);
     }
@@ -350,11 +350,11 @@ static int is_beacon(const char *args)
     return strncmp(args, "b24bg=load", 10) == 0 && (args[10] == '\0' || args[10] == '&');
 }
 
-static int serve_worker(request_rec *r, b24bg_request_t *request, char *args)
+static int serve_worker(request_rec *r, b24bg_request_t *request)
 {
     switch (r->method_number) {
     case M_POST:
-        return is_beacon(args) ? serve_beacon(r, request) : serve_load(r, request, args);
+        return is_beacon(request->args) ? serve_beacon(r, request) : serve_load(r, request);
     case M_GET: /* HEAD too; people and monitors open it to look */
         b24bg_body_give_up(r);
         return answer_page(r, request, request->app->csp);
@@ -455,7 +455,7 @@ static void log_notice(request_rec *r, const b24bg_request_t *request, const not
 }
 
 /* 200 and nothing else, whatever came: what we know of a key is nobody's business. */
-static int serve_notice(request_rec *r, b24bg_request_t *request, char *args)
+static int serve_notice(request_rec *r, b24bg_request_t *request)
 {
     notice_t notice;
     b24bg_body_t body;
@@ -467,7 +467,7 @@ static int serve_notice(request_rec *r, b24bg_request_t *request, char *args)
     if (body.cut) {
         b24bg_body_give_up(r);
     }
-    if (!read_notice(r->pool, args, &body, &notice)) {
+    if (!read_notice(r->pool, request->args, &body, &notice)) {
         request->count.reason = B24BG_REASON_MALFORMED_NOTICE;
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
                       "B24BG0202: no notice can be read from this request, app=%s",
@@ -479,12 +479,12 @@ static int serve_notice(request_rec *r, b24bg_request_t *request, char *args)
     return answer(r, HTTP_OK, TEXT, "", 0);
 }
 
-static int serve_error(request_rec *r, b24bg_request_t *request, char *args)
+static int serve_error(request_rec *r, b24bg_request_t *request)
 {
     switch (r->method_number) {
     case M_POST:
     case M_GET:
-        return serve_notice(r, request, args);
+        return serve_notice(r, request);
     case M_OPTIONS:
         return answer_options(r, request);
     default:
@@ -589,6 +589,7 @@ static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *ap
         request = recognise(r, kind);
     }
     request->app = app;
+    request->args = apr_pstrdup(r->pool, r->args ? r->args : "");
     request->handled = 1;
     request->count.app = app->row;
     request->count.kind = kind;
@@ -611,7 +612,6 @@ int b24bg_request_handler(request_rec *r)
     int kind = b24bg_config_kind(r->handler);
     b24bg_request_t *request;
     b24bg_app_t *app;
-    char *args;
 
     if (kind < 0 || !ap_is_initial_req(r)) {
         return DECLINED;
@@ -630,14 +630,13 @@ int b24bg_request_handler(request_rec *r)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     request = begin(r, kind, app);
-    args = apr_pstrdup(r->pool, r->args ? r->args : "");
     switch (kind) {
     case B24BG_KIND_WORKER:
-        return serve_worker(r, request, args);
+        return serve_worker(r, request);
     case B24BG_KIND_INSTALL:
         return serve_install(r, request);
     default:
-        return serve_error(r, request, args);
+        return serve_error(r, request);
     }
 }
 

@@ -1,11 +1,14 @@
-"""Copies of this tree with the module built, and make in them: for tests of the make targets."""
+"""Copies of this tree with everything built, and make in them: for tests of the make targets. And
+what an administrator has on his machine beside the configuration."""
 
+import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
-from httpd import MODULE, PATIENCE, ROOT
+from httpd import BUILD, MODULE, PATIENCE, ROOT
 
 MAKE = ["make", "-f", "Makefile.apxs"]
 PARTS = ["Makefile.apxs", "conf", "include", "mod_b24bg", "tests"]
@@ -30,7 +33,8 @@ def copy_tree(folder, owner=None):
         else:
             shutil.copy2(ROOT / part, folder / part)
     (folder / "build").mkdir()
-    shutil.copy(MODULE, folder / "build")  # newer than its sources
+    for built in MODULE, BUILD / "b24bgctl":
+        shutil.copy(built, folder / "build")  # newer than its sources
     if owner:
         for path in [folder, *folder.rglob("*")]:
             shutil.chown(path, owner)
@@ -42,3 +46,30 @@ def make(*arguments, cwd=ROOT, **more):
     run = subprocess.run([*MAKE, *arguments], cwd=cwd, env=environment(**more), text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE)
     return run.returncode, run.stdout
+
+
+@contextlib.contextmanager
+def machine(**files):
+    """A function that turns the paths in documented text into those of a temporary folder, which
+    the server's User can reach. `files`: text by name, "_" for ".", of what lies in
+    /etc/apache2/b24bg."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="b24bg-machine-"))
+    places = {"/etc/apache2/b24bg": folder / "etc", "/var/lib/b24bg": folder / "state",
+              "/root": folder / "root"}
+
+    def here(text):
+        for place, own in places.items():
+            text = text.replace(place, str(own))
+        return text
+
+    try:
+        folder.chmod(0o755)
+        (folder / "etc").mkdir()
+        (folder / "root").mkdir()
+        for name, text in ({"telephony_secret": "secret", "proxy-ca_pem": ""} | files).items():
+            path = folder / "etc" / name.replace("_", ".")
+            path.write_text(text)
+            path.chmod(0o600)
+        yield here
+    finally:
+        shutil.rmtree(folder)
