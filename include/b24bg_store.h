@@ -116,7 +116,9 @@ apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, cons
 apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_portal_t *portal,
                                        const b24bg_store_reason_t *reason);
 /* Raises last_load and loads to these figures where they are larger; no history, no change number.
- * Portals that are not there are passed over. Array of b24bg_store_portal_t. */
+ * Portals that are not there are passed over. Array of b24bg_store_portal_t. The one function that
+ * takes several transactions where there are many, so that others can write in between; done again
+ * it does no harm. */
 apr_status_t b24bg_store_portal_counts(b24bg_store_t *store, const apr_array_header_t *portals);
 /* One, by member_id or by domain (as stored), wiped ones included, but after installed ones of the
  * same domain; APR_NOTFOUND. */

@@ -143,9 +143,10 @@ static const char *one_line(apr_pool_t *pool, const char *text)
     char *to = line;
 
     for (; *text; text++) {
-        char c = (unsigned char)*text < 0x20 || *text == 0x7F ? ' ' : *text;
-        if (c != ' ' || (to > line && to[-1] != ' ')) {
-            *to++ = c;
+        if ((unsigned char)*text > 0x20 && *text != 0x7F) {
+            *to++ = *text;
+        } else if (to > line && to[-1] != ' ') {
+            *to++ = ' ';
         }
     }
     while (to > line && to[-1] == ' ') {

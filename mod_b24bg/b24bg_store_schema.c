@@ -106,6 +106,10 @@ static const char *const sqlite_settings[] = {
     NULL,
 };
 
+/* Where the administrator gives no name of his own. */
+static const char name_connection[] = "SELECT set_config('application_name', 'mod_b24bg', false) "
+                                      "WHERE current_setting('application_name') = ''";
+
 /* A lock holds the background thread for at most 5 s, and a machine that dies in the middle of a
  * transaction the others for 10; 100,000 portals over a slow line take longer than a lock may.
  * libpq prints notices to stderr, which is httpd's error log. */
@@ -115,8 +119,7 @@ static const char *const pgsql_settings[] = {
     "SET lock_timeout = '5s'",
     "SET statement_timeout = '20s'",
     "SET idle_in_transaction_session_timeout = '10s'",
-    "SELECT set_config('application_name', 'mod_b24bg', false) "
-    "WHERE current_setting('application_name') = ''",
+    name_connection,
     NULL,
 };
 

@@ -168,10 +168,11 @@ static const struct {
          "loads = CASE WHEN %lld > loads THEN %lld ELSE loads END "
          "WHERE app = %s AND member_id = %s AND (last_load < %lld OR loads < %lld)",
          NULL},
-    /* An installed portal goes before one that once had the same domain. */
+    /* An installed portal goes before one that once had the same domain. Each half of the condition
+     * names an index of its own; with `app` outside SQLite reads all portals of the app. */
     [B24BG_SQL_GET_PORTAL] =
         {"SELECT " PORTAL_COLUMNS ", change FROM b24bg_portals "
-         "WHERE app = %s AND (member_id = %s OR domain = %s) "
+         "WHERE (app = %s AND member_id = %s) OR (app = %s AND domain = %s) "
          "ORDER BY CASE WHEN member_id = %s THEN 0 WHEN installed <> 0 THEN 1 ELSE 2 END, "
          "change DESC LIMIT 1",
          &portal_shape},

@@ -45,6 +45,7 @@ struct b24bg_task_t {
     apr_time_t unreadable_warned;
     apr_uint64_t turned_away;
     apr_time_t flush_due;
+    apr_uint64_t *flushed; /* loads of each place when they were written last */
     apr_time_t purge_due;
 };
 
@@ -89,10 +90,11 @@ static void store_failed(b24bg_task_t *task)
     task->reopen_due = task->now + B24BG_TASK_REOPEN_EVERY;
 }
 
-/* 1 if the store did what was asked. */
+/* 1 if the store did what was asked. APR_NOTFOUND is no failure of the store: another process has
+ * finished the message before us, or the portal is gone. */
 static int done(b24bg_task_t *task, apr_status_t rv)
 {
-    if (rv != APR_SUCCESS && task->store) {
+    if (rv != APR_SUCCESS && rv != APR_NOTFOUND && task->store) {
         store_failed(task);
     }
     return rv == APR_SUCCESS;
@@ -404,16 +406,18 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
     verify->install.refresh_token = tokens.refresh_token;
     verify->message.fields =
         b24bg_install_encode(verify->pool, verify->app->name, &verify->install);
-    if (!task->store || !done(task, b24bg_store_inbox_fields(task->store, verify->message.id,
-                                                             verify->message.fields))) {
+    if (task->store && done(task, b24bg_store_inbox_fields(task->store, verify->message.id,
+                                                           verify->message.fields))) {
+        ask_identity(verify);
+        return;
+    }
+    if (!task->store) {
         say(task, B24BG_LOG_ERROR,
             "B24BG0309: new tokens could not be kept, the store is down: app=%s portal=%s; if it "
             "does not come back by itself, install the application again",
             verify->app->name, verify->install.member_id);
-        end_verify(verify);
-        return;
     }
-    ask_identity(verify);
+    end_verify(verify);
 }
 
 static void refresh_tokens(verify_t *verify, const b24bg_rest_result_t *expired)
@@ -681,9 +685,10 @@ static void flush_counts(b24bg_task_t *task, apr_pool_t *scratch)
         b24bg_store_portal_t *portal;
         const char *app;
         if (!b24bg_table_read_portal(task->config->table, slot, &counts) || !counts.known ||
-            !(app = app_in_row(task, counts.app))) {
+            counts.loads == task->flushed[slot] || !(app = app_in_row(task, counts.app))) {
             continue;
         }
+        task->flushed[slot] = counts.loads;
         portal = apr_array_push(portals);
         memset(portal, 0, sizeof(*portal));
         portal->app = app;
@@ -691,8 +696,10 @@ static void flush_counts(b24bg_task_t *task, apr_pool_t *scratch)
         portal->last_load = counts.last_load;
         portal->loads = (apr_int64_t)counts.loads;
     }
-    if (portals->nelts) {
-        done(task, b24bg_store_portal_counts(task->store, portals));
+    if (portals->nelts && !done(task, b24bg_store_portal_counts(task->store, portals))) {
+        memset(task->flushed, 0,
+               (b24bg_table_capacity(task->config->table) + 1) *
+                   sizeof(*task->flushed)); /* all of them again */
     }
 }
 
@@ -745,6 +752,8 @@ b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *con
     task->config = config;
     task->change = -1;
     task->under_way = apr_hash_make(pool);
+    task->flushed =
+        apr_pcalloc(pool, (b24bg_table_capacity(config->table) + 1) * sizeof(*task->flushed));
     apr_pool_create(&task->store_pool, pool);
     apr_pool_create(&task->imported_pool, pool);
     forget_imported(task);

@@ -9,10 +9,12 @@ import subprocess
 
 import pytest
 import samples
-from httpd import MODULE, ROOT
-from tree import NOBODY, make
+from httpd import BUILD, MODULE, ROOT
+from tree import NOBODY, here, make  # noqa: F401
 
+CTL = BUILD / "b24bgctl"
 MODULES = "usr/lib/apache2/modules"
+PROGRAM = "usr/sbin/b24bgctl"
 AVAILABLE = "etc/apache2/mods-available"
 ENABLED = "etc/apache2/mods-enabled"
 SHIPPED = (ROOT / "conf" / "b24bg.conf").read_text()
@@ -51,8 +53,10 @@ def a2(program, dest):
 
 def test_what_lies_where(dest):
     assert files(dest) == [f"{AVAILABLE}/b24bg.conf", f"{AVAILABLE}/b24bg.load",
-                           f"{MODULES}/mod_b24bg.so"]
-    assert all((dest / name).stat().st_mode & 0o777 == 0o644 for name in files(dest))
+                           f"{MODULES}/mod_b24bg.so", PROGRAM]
+    for name in files(dest):
+        assert (dest / name).stat().st_mode & 0o777 == (0o755 if name == PROGRAM else 0o644)
+    assert (dest / PROGRAM).read_bytes() == CTL.read_bytes()
     assert (dest / MODULES / "mod_b24bg.so").read_bytes() == MODULE.read_bytes()
     assert (dest / AVAILABLE / "b24bg.conf").read_text() == SHIPPED
     assert (dest / AVAILABLE / "b24bg.load").read_text() \
@@ -84,6 +88,11 @@ def test_enabled_by_a2enmod_both_urls_answer(dest, serve):
     assert samples.OVERTIME in server.tagged("B24BG0201")[0]
 
 
+def test_the_installed_b24bgctl_runs(dest):
+    done = subprocess.run([dest / PROGRAM, "--version"], text=True, capture_output=True)
+    assert done.returncode == 0 and done.stdout.startswith("b24bgctl "), done.stderr
+
+
 def settings_with_everything():
     """The shipped file with every setting in it switched on, which is a line with # and no blank
     behind it, or within such a <container>: (for the server, for the worker's virtual host)"""
@@ -91,23 +100,32 @@ def settings_with_everything():
     for line in SHIPPED.splitlines():
         inside = (inside or line.startswith("#<")) and not line.startswith("#</")
         lines.append(line[1:] if inside or re.match("#[^ #]", line) else line)
+    set_in_app = {line.split()[0] for line in lines if re.match(r"\s*<?B24bg", line)}
+    described = set(re.findall(r"^# Syntax: (\S+)", SHIPPED, re.M))
+    # What is left out: to be used where there are two apps, or no worker page of ours.
+    assert described - set_in_app == {"B24bgUse", "B24bgPage"}
     host = [line for line in lines if re.match("Protocols|RequestReadTimeout", line)]
     assert len(host) == 2
     return [line for line in lines if line not in host], host
 
 
-def test_every_setting_in_the_conf_works_when_switched_on(serve, monkeypatch, tmp_path):
+def test_every_setting_in_the_conf_works_when_switched_on(here, serve, monkeypatch,  # noqa: F811
+                                                          tmp_path):
     rest, host = settings_with_everything()
     monkeypatch.setenv("APACHE_LOG_DIR", str(tmp_path))
-    server = serve("\n".join([*rest, "<VirtualHost *>", *host, "</VirtualHost>"]),
+    server = serve(here("\n".join([*rest, "<VirtualHost *>", *host, "</VirtualHost>"])),
                    modules=["reqtimeout"])
+    store = pathlib.Path(here("/var/lib/b24bg/b24bg.db"))
+    server.wait_for(store.exists, "make its store")
+    assert server.request("GET", "/b24/install")[0] == 405
     status, headers, page = server.post(f"/b24/worker?{samples.NEW_QUERY}", samples.NEW_BODY)
     assert status == 200 and b"phone.js" in page
     assert headers["Content-Security-Policy"].startswith("frame-ancestors https://*.bitrix24.com")
     log = tmp_path / "b24bg.log"
-    server.wait_for(log.read_text, "log the request")
-    assert log.read_text().endswith(
-        f" 200 app=telephony kind=worker verdict=unknown portal={samples.MEMBER_ID}\n")
+    server.wait_for(lambda: log.exists() and log.read_text().count("\n") == 2, "log two requests")
+    assert " 405 app=telephony kind=install verdict=refused portal=-\n" in log.read_text()
+    assert (f" 200 app=telephony kind=worker verdict=unknown portal={samples.MEMBER_ID}\n"
+            in log.read_text())
 
 
 def test_a_changed_conf_is_never_overwritten(dest):
@@ -149,9 +167,10 @@ def test_uninstall_waits_for_a2dismod(dest):
 
 
 def test_without_debians_layout_it_says_what_to_copy_where(tmp_path):
-    place = [f"LIBEXECDIR={tmp_path}/modules", "MODS_AVAILABLE=/no/such/folder"]
+    place = [f"LIBEXECDIR={tmp_path}/modules", f"SBINDIR={tmp_path}/sbin",
+             "MODS_AVAILABLE=/no/such/folder"]
     code, output = make("install", *place)
-    assert code == 0 and files(tmp_path) == ["modules/mod_b24bg.so"]
+    assert code == 0 and files(tmp_path) == ["modules/mod_b24bg.so", "sbin/b24bgctl"]
     assert f"LoadModule b24bg_module {tmp_path}/modules/mod_b24bg.so" in output
     assert str(ROOT / "conf" / "b24bg.conf") in output and "a2enmod" not in output
     assert make("uninstall", *place)[0] == 0 and files(tmp_path) == []
@@ -163,7 +182,8 @@ def test_without_permission_it_says_so(tmp_path):
     done = subprocess.run([*NOBODY, "conf/install", "install"], cwd=ROOT, text=True,
                           capture_output=True,
                           env={**os.environ, "DESTDIR": str(tmp_path), "MODULE": str(MODULE),
-                               "LIBEXECDIR": f"/{MODULES}", "MODS_AVAILABLE": f"/{AVAILABLE}"})
+                               "CTL": str(CTL), "LIBEXECDIR": f"/{MODULES}",
+                               "SBINDIR": "/usr/sbin", "MODS_AVAILABLE": f"/{AVAILABLE}"})
     assert done.returncode == 1
     assert "no permission to write there. Run this as root" in done.stderr
     assert files(tmp_path) == []

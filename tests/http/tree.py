@@ -1,13 +1,13 @@
 """Copies of this tree with everything built, and make in them: for tests of the make targets. And
 what an administrator has on his machine beside the configuration."""
 
-import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
 
+import pytest
 from httpd import BUILD, MODULE, PATIENCE, ROOT
 
 MAKE = ["make", "-f", "Makefile.apxs"]
@@ -48,28 +48,25 @@ def make(*arguments, cwd=ROOT, **more):
     return run.returncode, run.stdout
 
 
-@contextlib.contextmanager
-def machine(**files):
+@pytest.fixture
+def here():
     """A function that turns the paths in documented text into those of a temporary folder, which
-    the server's User can reach. `files`: text by name, "_" for ".", of what lies in
-    /etc/apache2/b24bg."""
+    the server's User can reach; what an administrator puts there by hand is there."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="b24bg-machine-"))
     places = {"/etc/apache2/b24bg": folder / "etc", "/var/lib/b24bg": folder / "state",
               "/root": folder / "root"}
 
-    def here(text):
+    def translate(text):
         for place, own in places.items():
             text = text.replace(place, str(own))
         return text
 
-    try:
-        folder.chmod(0o755)
-        (folder / "etc").mkdir()
-        (folder / "root").mkdir()
-        for name, text in ({"telephony_secret": "secret", "proxy-ca_pem": ""} | files).items():
-            path = folder / "etc" / name.replace("_", ".")
-            path.write_text(text)
-            path.chmod(0o600)
-        yield here
-    finally:
-        shutil.rmtree(folder)
+    folder.chmod(0o755)
+    (folder / "etc").mkdir()
+    (folder / "root").mkdir()
+    for name, text in {"telephony.secret": "secret\n", "proxy-ca.pem": ""}.items():
+        path = folder / "etc" / name
+        path.write_text(text)
+        path.chmod(0o600)
+    yield translate
+    shutil.rmtree(folder)

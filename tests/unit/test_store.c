@@ -7,11 +7,8 @@
 #include "b24bg_store.h"
 
 #include <apr_dbd.h>
-#include <apr_file_info.h>
-#include <apr_file_io.h>
 #include <apr_strings.h>
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,22 +28,18 @@
 typedef struct {
     const char *name; /* and the driver's */
     const char *lock;
-    const char *refuse_event[2]; /* statements after which no event can be written */
+    const char *refuse_events; /* after this no event can be written */
     const char *break_connections;
     const char *connections; /* how many the store has open; NULL: a killed one has none */
 } side_t;
 
 static const side_t sides[] = {
-    {"sqlite3",
-     "BEGIN EXCLUSIVE",
-     {"CREATE TRIGGER refuse BEFORE INSERT ON b24bg_events BEGIN SELECT RAISE(ABORT, 'refused'); "
-      "END",
-      NULL},
-     "CREATE TABLE another_one (x INTEGER)",
-     NULL},
-    {"pgsql",
-     "BEGIN; LOCK TABLE b24bg_meta IN ACCESS EXCLUSIVE MODE",
-     {"ALTER TABLE b24bg_events ADD CONSTRAINT refused CHECK (what = '')", NULL},
+    {"sqlite3", "BEGIN EXCLUSIVE",
+     "CREATE TRIGGER refuse BEFORE INSERT ON b24bg_events BEGIN SELECT RAISE(ABORT, 'refused'); "
+     "END",
+     "CREATE TABLE another_one (x INTEGER)", NULL},
+    {"pgsql", "BEGIN; LOCK TABLE b24bg_meta IN ACCESS EXCLUSIVE MODE",
+     "ALTER TABLE b24bg_events ADD CONSTRAINT refused CHECK (what = '')",
      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mod_b24bg'",
      "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'mod_b24bg'"},
 };
@@ -1005,6 +998,11 @@ static void a_portal_is_replaced_but_for_its_counts(void **state)
     put_portal(store, &portal, "updated");
     portal.last_load = NOW - 2;
     assert_same_portal(&portal, get_portal(store, MEMBER));
+    portal.last_load = NOW + 9;
+    portal.loads = 1;
+    OK(store, b24bg_store_portal_put(store, &portal, NULL));
+    portal.loads = 43;
+    assert_same_portal(&portal, get_portal(store, MEMBER));
     assert_true(get_portal(store, MEMBER)->change > get_portal(store, OTHER)->change);
     assert_true(get_portal(store, OTHER)->change > change);
     assert_same_portal(&other, get_portal(store, OTHER));
@@ -1030,11 +1028,37 @@ static void counts_only_grow(void **state)
     APR_ARRAY_IDX(counts, 2, b24bg_store_portal_t).loads = 49;
     APR_ARRAY_IDX(counts, 2, b24bg_store_portal_t).last_load = NOW + 7;
     OK(store, b24bg_store_portal_counts(store, counts));
+    OK(store, b24bg_store_portal_counts(store, counts)); /* again: no harm */
     assert_int_equal(50, get_portal(store, MEMBER)->loads);
     assert_true(get_portal(store, MEMBER)->last_load == NOW + 7);
     assert_true(get_portal(store, MEMBER)->change == change);
     assert_string_equal("installed", history(store, 9));
     assert_int_equal(1, portals_since(store, -1)->nelts);
+}
+
+/* More than go into one transaction; none, and those at the ends. */
+static void many_counts_are_raised(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_portal_t portals[1001];
+    apr_array_header_t *counts = apr_array_make(unit_pool, 1001, sizeof(portals[0]));
+    size_t i;
+
+    OK(store, b24bg_store_portal_counts(store, counts));
+    for (i = 0; i < COUNT_OF(portals); i++) {
+        portals[i] = portal_of(id_of((int)i));
+        if (i == 0 || i == 499 || i == 500 || i == 1000) {
+            put_portal(store, &portals[i], "installed");
+        }
+        portals[i].loads = 1000;
+        APR_ARRAY_PUSH(counts, b24bg_store_portal_t) = portals[i];
+    }
+    OK(store, b24bg_store_portal_counts(store, counts));
+    assert_int_equal(1000, get_portal(store, id_of(0))->loads);
+    assert_int_equal(1000, get_portal(store, id_of(499))->loads);
+    assert_int_equal(1000, get_portal(store, id_of(500))->loads);
+    assert_int_equal(1000, get_portal(store, id_of(1000))->loads);
+    assert_int_equal(4, portals_since(store, -1)->nelts);
 }
 
 static void a_wiped_portal_stays_without_tokens(void **state)
@@ -1232,13 +1256,10 @@ static void a_call_is_whole_or_absent(void **state)
     b24bg_store_portal_t portal = portal_of(MEMBER);
     b24bg_store_reason_t reason = reason_of(id_of(1), "installed", NOW);
     b24bg_store_portal_t *found = NULL;
-    int i;
 
     add_message(store, 1, NOW);
     b24bg_store_close(store);
-    for (i = 0; world.side->refuse_event[i]; i++) {
-        raw_run(world.side->refuse_event[i]);
-    }
+    raw_run(world.side->refuse_events);
     store = open_store();
     reason.detail = "hunter";
     assert_int_equal(APR_EGENERAL, b24bg_store_portal_put(store, &portal, &reason));
@@ -1896,6 +1917,7 @@ int main(void)
     UNIT_ADD_ROWS(names_are_kept_for_a_week, sides);
     UNIT_ADD_ROWS(a_portal_is_replaced_but_for_its_counts, sides);
     UNIT_ADD_ROWS(counts_only_grow, sides);
+    UNIT_ADD_ROWS(many_counts_are_raised, sides);
     UNIT_ADD_ROWS(a_wiped_portal_stays_without_tokens, sides);
     UNIT_ADD_ROWS(tokens_are_replaced_and_nothing_else, sides);
     UNIT_ADD_ROWS(a_portal_is_found_by_domain, sides);
