@@ -28,8 +28,9 @@ typedef enum {
 } b24bg_form_twice_e;
 
 /* Decodes text[0..length) in place; text[length] must be writable. Empty pairs are skipped, a name
- * without "=" has the value "". On success *fields holds the decoded pairs in their order. On
- * failure *culprit names the field, cut and cleaned for display, and *fields is left alone. */
+ * without "=" has the value "". *fields holds the decoded pairs in their order; on failure those in
+ * front of the fault, and *culprit names the field, fit for display ("a field" where its name might
+ * be a secret). */
 b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t length,
                                      b24bg_form_twice_e twice, apr_table_t **fields,
                                      const char **culprit);

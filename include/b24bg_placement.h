@@ -46,7 +46,7 @@
     X(PLACEMENT, "placement", MALFORMED, 400, "is not " B24BG_PLACEMENT_CODE)                      \
     X(OUTSIDE, "outside", REFUSED, 403, "is none of the portals served here")                      \
     X(BAD_TOKEN, "bad_token", BADTOKEN, 403, "is not that of this portal")                         \
-    X(STRICT, "strict", REFUSED, 403, "is not a portal that is known here")                        \
+    X(STRICT, "strict", REFUSED, 403, "is not that of a portal verified here")                     \
     X(TOKEN_MISSING, "token_missing", MALFORMED, 400, "is missing or empty")                       \
     X(TOKEN_BAD, "token_bad", MALFORMED, 400, "is not a token")                                    \
     X(EVENT_MISSING, "event_missing", MALFORMED, 400,                                              \

@@ -81,6 +81,15 @@ void b24bg_rest_read_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
                               const b24bg_http_answer_t *answer, b24bg_rest_identity_t *identity,
                               b24bg_rest_result_t *result);
 
+/* Whether a token's user is an administrator of his portal: POST <client_endpoint>profile. The
+ * endpoint must be one that may be called, as b24bg_rest_read_identity gives it. */
+apr_status_t b24bg_rest_ask_profile(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                                    const char *client_endpoint, const char *access_token,
+                                    b24bg_http_request_t *request);
+/* OK for an administrator, NOT_ADMIN for anybody else. */
+void b24bg_rest_read_profile(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                             b24bg_rest_result_t *result);
+
 /* A new token pair: POST <auth_server>/oauth/token/ with client id and secret in the body.
  * APR_EINCOMPLETE where the app has no id or secret, APR_EINVAL for an empty token. */
 apr_status_t b24bg_rest_ask_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,

@@ -17,7 +17,7 @@
 #include <apr_time.h>
 
 /* Part of the name under which httpd keeps the segment: change it with every change of layout. */
-#define B24BG_TABLE_LAYOUT "2"
+#define B24BG_TABLE_LAYOUT "3"
 /* Apps that may be named in the life of one server; each takes 1 KiB. */
 #define B24BG_TABLE_APPS_MAX 64
 /* Default and bounds of B24bgMaxPortals: spec.md section 3. */
@@ -112,6 +112,10 @@ typedef enum {
  * known portal without a token cannot prove anything: UNKNOWN. */
 b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal, const char *token,
                                 char *origin);
+
+/* Whether all portals of the store were put in once since the server was started. */
+void b24bg_table_set_filled(b24bg_table_t *table);
+int b24bg_table_is_filled(b24bg_table_t *table);
 
 /* How often a portal found no place because all are known ones; grows. */
 apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table);

@@ -62,6 +62,7 @@ typedef struct {
     const char *holder; /* a name for the lease that nobody else has */
     b24bg_table_t *table;
     b24bg_http_t *http;
+    const volatile int *stop; /* may be NULL: when non-zero, a step ends soon */
     void (*log)(void *baton, b24bg_log_level_e level, const char *line);
     void *log_baton;
 } b24bg_task_config_t;

@@ -118,6 +118,7 @@ typedef struct {
     char *args;            /* the query, "" if none; to be parsed in place */
     char *shown_args;      /* the query without secrets, or NULL */
     int handled;           /* our handler ran: count it at the end */
+    int is_look;           /* GET or HEAD of a worker page, which is not counted */
 } b24bg_request_t;
 
 /* mod_b24bg_directives.c */

@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-/* A field's name in an answer: long enough for every documented one. */
-#define CULPRIT_LONGEST 64
+/* A field's name in an answer and a log: every documented one fits, the shortest token does not
+ * (32 characters, protocol.md 1.3). */
+#define CULPRIT_LONGEST 24
 
 static int hex_digit(unsigned char c)
 {
@@ -84,6 +85,20 @@ static b24bg_form_result_e add(apr_table_t *fields, const char *name, char *valu
     return B24BG_FORM_OK;
 }
 
+/* A client that leaves the "=" away puts a value where a name belongs; what may be a token is not
+ * shown. */
+static const char *shown_name(apr_pool_t *pool, const char *name)
+{
+    apr_size_t length = strlen(name);
+
+    if (length == 0 || length > CULPRIT_LONGEST ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.[]") !=
+            length) {
+        return "a field";
+    }
+    return apr_pstrmemdup(pool, name, length);
+}
+
 b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t length,
                                      b24bg_form_twice_e twice, apr_table_t **fields,
                                      const char **culprit)
@@ -113,7 +128,8 @@ b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t le
             result = add(found, name, value, twice);
         }
         if (result != B24BG_FORM_OK) {
-            *culprit = b24bg_form_clean(pool, name, CULPRIT_LONGEST);
+            *culprit = shown_name(pool, name);
+            *fields = found;
             return result;
         }
     }

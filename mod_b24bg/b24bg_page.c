@@ -95,8 +95,7 @@ static const char install_head[] =
     "<html lang=\"en\">\n"
     "<head><meta charset=\"utf-8\"><title>Installation</title></head>\n"
     "<body>\n"
-    "<p>The application has been registered with this server. "
-    "Bitrix24 finishes the installation now.</p>\n";
+    "<p>The installation has been received. Bitrix24 finishes it now.</p>\n";
 static const char install_script[] =
     "\">\n"
     "(function (d) {\n"

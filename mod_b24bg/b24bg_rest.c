@@ -668,3 +668,33 @@ void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
         *tokens = found;
     }
 }
+
+apr_status_t b24bg_rest_ask_profile(apr_pool_t *pool, const b24bg_rest_app_t *app,
+                                    const char *client_endpoint, const char *access_token,
+                                    b24bg_http_request_t *request)
+{
+    endpoint_t endpoint;
+
+    if (!client_endpoint || !check_endpoint(pool, app, client_endpoint, &endpoint)) {
+        return APR_EACCES;
+    }
+    if (!access_token || !*access_token) {
+        return APR_EINVAL;
+    }
+    fill_request(app, apr_pstrcat(pool, endpoint.url, "profile", NULL),
+                 apr_pstrcat(pool, "auth=", encode(pool, access_token), NULL), request);
+    return APR_SUCCESS;
+}
+
+void b24bg_rest_read_profile(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                             b24bg_rest_result_t *result)
+{
+    const json_t *fields = json_object_get(read_answer(pool, answer, result), "result");
+    const json_t *admin = json_object_get(fields, "ADMIN");
+
+    if (result->class == B24BG_REST_OK && !json_is_boolean(admin)) {
+        set_garbage(result, "a profile without ADMIN");
+    } else if (result->class == B24BG_REST_OK && !json_is_true(admin)) {
+        set_result(result, B24BG_REST_NOT_ADMIN, "not-admin", "the user is no administrator");
+    }
+}

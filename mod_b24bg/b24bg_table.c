@@ -2,7 +2,6 @@
 
 #include <apr_siphash.h>
 #include <apr_strings.h>
-#include <apr_time.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -10,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Places looked at for one to recycle: bounds what a made-up member_id can cost to about 10 us. */
@@ -68,11 +68,16 @@ struct b24bg_table_t {
     _Atomic apr_uint64_t writer; /* who changes the set of portals, since when */
     _Atomic apr_uint32_t used;   /* places ever taken */
     _Atomic apr_uint32_t known;  /* places of portals of the store */
+    _Atomic apr_uint32_t filled;
     counter_t turned_away;
     _Atomic apr_uint32_t hand; /* where the next search for a place starts */
     app_row_t apps[B24BG_TABLE_APPS_MAX];
 };
 
+/* Whoever changes these numbers changes B24BG_TABLE_LAYOUT with them: at a reload another version
+ * of the module would misread what this one has left. */
+static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 35912, "see above");
+static_assert(sizeof(void *) != 8 || sizeof(slot_t) == 352, "see above");
 /* Behind the table: renders, heads, slots, in falling alignment. */
 static_assert(sizeof(app_row_t) <= 1024, "an app takes 1 KiB");
 static_assert(sizeof(slot_t) + 2 * 2 * sizeof(apr_uint32_t) +
@@ -221,10 +226,13 @@ static b24bg_portal_ref_t find(b24bg_table_t *table, apr_uint32_t bucket, int ap
 
 /* Changing the set of portals: one writer at a time */
 
-/* The word says who and since when; 0: nobody. */
+/* The word says who and since when; 0: nobody. Only a clock that nobody sets can tell that. */
 static apr_uint64_t lock_word(void)
 {
-    return (apr_uint64_t)getpid() << 32 | (apr_uint32_t)apr_time_sec(apr_time_now());
+    struct timespec now = {0, 0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (apr_uint64_t)getpid() << 32 | (apr_uint32_t)now.tv_sec;
 }
 
 /* Its owner is dead, or was stopped in the middle, or its number belongs to another process now. */
@@ -248,9 +256,8 @@ static void recount(b24bg_table_t *table)
     table->known = known;
 }
 
-static int take_lock(b24bg_table_t *table)
+static int take_lock(b24bg_table_t *table, apr_uint64_t mine)
 {
-    apr_uint64_t mine = lock_word();
     apr_uint64_t owner = 0;
 
     if (atomic_compare_exchange_strong(&table->writer, &owner, mine)) {
@@ -264,23 +271,25 @@ static int take_lock(b24bg_table_t *table)
 }
 
 /* A change takes microseconds, so a few turns of the processor are enough unless its writer was
- * stopped in the middle; then we go without. */
-static int try_lock(b24bg_table_t *table)
+ * stopped in the middle; then we go without. Returns what unlock needs, or 0. */
+static apr_uint64_t try_lock(b24bg_table_t *table)
 {
+    apr_uint64_t mine = lock_word();
     int tries;
 
     for (tries = 0; tries < LOCK_TRIES; tries++) {
-        if (take_lock(table)) {
-            return 1;
+        if (take_lock(table, mine)) {
+            return mine;
         }
         sched_yield();
     }
     return 0;
 }
 
-static void unlock(b24bg_table_t *table)
+/* Only if it is still ours. */
+static void unlock(b24bg_table_t *table, apr_uint64_t mine)
 {
-    atomic_store(&table->writer, 0);
+    atomic_compare_exchange_strong(&table->writer, &mine, 0);
 }
 
 static void unlink_slot(b24bg_table_t *table, apr_uint32_t number)
@@ -372,12 +381,13 @@ b24bg_portal_ref_t b24bg_table_portal(b24bg_table_t *table, int app, const char 
 {
     apr_uint32_t bucket = bucket_of(table, app, member_id);
     b24bg_portal_ref_t ref = find(table, bucket, app, member_id);
+    apr_uint64_t lock;
 
     if (!ref.slot && table->known >= table->capacity) {
         add(&table->turned_away, 1);
         return ref;
     }
-    if (ref.slot || !try_lock(table)) {
+    if (ref.slot || !(lock = try_lock(table))) {
         return ref;
     }
     ref = find(table, bucket, app, member_id);
@@ -388,7 +398,7 @@ b24bg_portal_ref_t b24bg_table_portal(b24bg_table_t *table, int app, const char 
         take_over_end(table, ref.slot, bucket);
         ref.generation = slot->generation;
     }
-    unlock(table);
+    unlock(table, lock);
     return ref;
 }
 
@@ -429,10 +439,11 @@ static void update_known(b24bg_table_t *table, slot_t *slot, const b24bg_known_p
 int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal)
 {
     apr_uint32_t bucket = bucket_of(table, portal->app, portal->member_id);
+    apr_uint64_t lock = try_lock(table);
     b24bg_portal_ref_t ref;
     slot_t *slot;
 
-    if (!try_lock(table)) {
+    if (!lock) {
         return 0;
     }
     ref = find(table, bucket, portal->app, portal->member_id);
@@ -446,15 +457,16 @@ int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal)
         slot->last_load = slot->last_load > portal->last_load ? slot->last_load : portal->last_load;
         slot->loads = slot->loads > portal->loads ? slot->loads : portal->loads;
     }
-    unlock(table);
+    unlock(table, lock);
     return ref.slot ? 1 : -1;
 }
 
 int b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id)
 {
+    apr_uint64_t lock = try_lock(table);
     b24bg_portal_ref_t ref;
 
-    if (!try_lock(table)) {
+    if (!lock) {
         return 0;
     }
     ref = b24bg_table_find(table, app, member_id);
@@ -464,7 +476,7 @@ int b24bg_table_unknow(b24bg_table_t *table, int app, const char *member_id)
         slot->known = 0;
         slot->token = 0;
     }
-    unlock(table);
+    unlock(table, lock);
     return 1;
 }
 
@@ -495,6 +507,16 @@ b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal,
         return B24BG_TRUST_UNKNOWN; /* it changed while we read */
     }
     return B24BG_TRUST_PROVEN;
+}
+
+void b24bg_table_set_filled(b24bg_table_t *table)
+{
+    table->filled = 1;
+}
+
+int b24bg_table_is_filled(b24bg_table_t *table)
+{
+    return (int)table->filled;
 }
 
 apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table)

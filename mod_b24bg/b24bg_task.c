@@ -15,7 +15,7 @@
 /* Records taken from the journal in one transaction: about 2 MiB of them. */
 #define IMPORT_MOST 1000
 /* Messages looked at at once. */
-#define INBOX_MOST 1024
+#define INBOX_MOST 8192
 /* A warning that holds on is repeated this often: spec.md section 3, B24bgMaxPortals. */
 #define WARN_EVERY apr_time_from_sec(60)
 
@@ -41,8 +41,11 @@ struct b24bg_task_t {
 
     apr_int64_t change; /* newest change of a portal that is in the table */
     apr_time_t refresh_due;
+    int left_over; /* a portal found the table full */
+    apr_time_t left_over_due;
     apr_time_t full_warned;
     apr_time_t unreadable_warned;
+    apr_time_t unreachable_warned;
     apr_uint64_t turned_away;
     apr_time_t flush_due;
     apr_uint64_t *flushed; /* loads of each place when they were written last */
@@ -58,6 +61,7 @@ typedef struct {
     b24bg_install_t install;
     const char *auth_server;
     int refreshed;
+    b24bg_rest_identity_t identity; /* once the auth server has told it */
 } verify_t;
 
 static void say(b24bg_task_t *task, b24bg_log_level_e level, const char *format, ...)
@@ -138,6 +142,7 @@ typedef struct {
     apr_pool_t *pool;
     apr_array_header_t *messages;
     apr_hash_t *imported;
+    unsigned strange; /* records that are not ours */
 } import_t;
 
 /* Ends the reading when there is enough for one transaction. */
@@ -158,7 +163,8 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
     }
     fields = apr_pstrmemdup(import->pool, record->payload, record->length);
     if (!b24bg_install_decode(import->pool, fields, &app, &install)) {
-        return APR_SUCCESS; /* not ours: a journal of a later version, say */
+        import->strange++;
+        return APR_SUCCESS;
     }
     message = apr_array_push(import->messages);
     message->id = id;
@@ -202,7 +208,7 @@ static void warn_unreadable(b24bg_task_t *task, apr_status_t rv)
 static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
     import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
-                       task->imported};
+                       task->imported, 0};
     b24bg_journal_position_t position;
     apr_status_t rv =
         b24bg_journal_read(task->config->journal, import_record, &import, &position, scratch);
@@ -221,6 +227,11 @@ static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
         }
         remember_imported(task, import.messages);
         task->inbox_asked = 1;
+    }
+    if (import.strange && import.messages->nelts) {
+        say(task, B24BG_LOG_WARNING,
+            "B24BG0314: journal: %u records of another version of this module passed over",
+            import.strange);
     }
     if (position.torn && import.messages->nelts) {
         say(task, B24BG_LOG_WARNING,
@@ -295,10 +306,12 @@ static void try_later(verify_t *verify, const b24bg_rest_result_t *result)
         refuse(verify, result->code, result->detail);
         return;
     }
-    if (verify->message.attempts == 0) {
+    if (task->now - task->unreachable_warned >= WARN_EVERY) {
+        task->unreachable_warned = task->now;
         say(task, B24BG_LOG_WARNING,
-            "B24BG0307: the auth server cannot be asked, will try again: app=%s portal=%s "
-            "server=%s error=%s description=\"%s\"",
+            "B24BG0307: installations wait, their server cannot be asked and is tried again: "
+            "app=%s "
+            "portal=%s server=%s error=%s description=\"%s\"",
             verify->app->name, verify->install.member_id, verify->auth_server, result->code,
             result->detail);
     }
@@ -336,23 +349,13 @@ static const char *application_token(const b24bg_install_t *install,
                                                   : before->application_token;
 }
 
-static void remember(verify_t *verify, const b24bg_rest_identity_t *identity)
+static void remember(verify_t *verify, const b24bg_store_portal_t *before)
 {
     b24bg_task_t *task = verify->task;
+    const b24bg_rest_identity_t *identity = &verify->identity;
     b24bg_store_reason_t reason = {verify->message.id, "installed", identity->domain, task->now};
     b24bg_store_portal_t portal = {0};
-    b24bg_store_portal_t *before;
-    int failed;
 
-    before = stored(verify, &failed);
-    if (failed) {
-        end_verify(verify);
-        return;
-    }
-    if (before && before->refreshed > verify->message.received) {
-        refuse(verify, "superseded", "a later installation was verified first");
-        return;
-    }
     if (verify->install.kind == B24BG_INSTALL_UPDATE) {
         reason.what = "updated";
     }
@@ -377,6 +380,69 @@ static void remember(verify_t *verify, const b24bg_rest_identity_t *identity)
         task->refresh_due = 0;
     }
     end_verify(verify);
+}
+
+static void got_profile(void *baton, const b24bg_http_answer_t *answer)
+{
+    verify_t *verify = baton;
+    b24bg_store_portal_t *before;
+    b24bg_rest_result_t result;
+    int failed;
+
+    if (answer->outcome == B24BG_HTTP_ABORTED) {
+        end_verify(verify);
+        return;
+    }
+    b24bg_rest_read_profile(verify->pool, answer, &result);
+    if (result.class == B24BG_REST_AGAIN) {
+        try_later(verify, &result);
+        return;
+    }
+    if (result.class != B24BG_REST_OK) {
+        refuse(verify, result.code, result.detail);
+        return;
+    }
+    before = stored(verify, &failed);
+    if (failed) {
+        end_verify(verify);
+    } else {
+        remember(verify, before);
+    }
+}
+
+/* The auth server vouches for portal, application and user; the application token and the refresh
+ * token are what the client says. Every employee has a token of his own and could post others here
+ * to lock his portal out. So what an installation has left is only replaced by the same user with
+ * the same application token, or by an administrator. */
+static int needs_administrator(const verify_t *verify, const b24bg_store_portal_t *before)
+{
+    return before && before->installed &&
+           (before->user_id != verify->identity.user_id ||
+            (*verify->install.application_token && *before->application_token &&
+             !b24bg_placement_same_secret(before->application_token,
+                                          verify->install.application_token)));
+}
+
+static void decide(verify_t *verify)
+{
+    b24bg_http_t *http = verify->task->config->http;
+    b24bg_http_request_t request;
+    b24bg_store_portal_t *before;
+    int failed;
+
+    before = stored(verify, &failed);
+    if (failed) {
+        end_verify(verify);
+    } else if (before && before->refreshed > verify->message.received) {
+        refuse(verify, "superseded", "a later installation was verified first");
+    } else if (!needs_administrator(verify, before)) {
+        remember(verify, before);
+    } else if (b24bg_rest_ask_profile(verify->pool, &verify->app->rest,
+                                      verify->identity.client_endpoint,
+                                      verify->install.access_token, &request) != APR_SUCCESS ||
+               http->start(http, &request, got_profile, verify) != APR_SUCCESS) {
+        refuse(verify, "profile", "the portal cannot be called as it is configured");
+    }
 }
 
 static void ask_identity(verify_t *verify);
@@ -440,20 +506,19 @@ static void refresh_tokens(verify_t *verify, const b24bg_rest_result_t *expired)
 static void got_identity(void *baton, const b24bg_http_answer_t *answer)
 {
     verify_t *verify = baton;
-    b24bg_rest_identity_t identity;
     b24bg_rest_result_t result;
 
     if (answer->outcome == B24BG_HTTP_ABORTED) {
         end_verify(verify);
         return;
     }
-    b24bg_rest_read_identity(verify->pool, &verify->app->rest, answer, &identity, &result);
+    b24bg_rest_read_identity(verify->pool, &verify->app->rest, answer, &verify->identity, &result);
     switch (result.class) {
     case B24BG_REST_OK:
-        if (strcmp(identity.member_id, verify->install.member_id) != 0) {
+        if (strcmp(verify->identity.member_id, verify->install.member_id) != 0) {
             refuse(verify, "member_id", "the token belongs to another portal");
         } else {
-            remember(verify, &identity);
+            decide(verify);
         }
         break;
     case B24BG_REST_EXPIRED:
@@ -483,7 +548,12 @@ static void ask_identity(verify_t *verify)
     if (b24bg_rest_ask_identity(verify->pool, &verify->app->rest, verify->auth_server,
                                 verify->install.access_token, &request) != APR_SUCCESS ||
         http->start(http, &request, got_identity, verify) != APR_SUCCESS) {
-        refuse(verify, "auth_server", "the auth server cannot be called as it is configured");
+        say(verify->task, B24BG_LOG_ERROR,
+            "B24BG0313: app=%s cannot call its auth server \"%s\": see B24bgAuthServer, "
+            "B24bgProxy, "
+            "B24bgCAFile and B24bgAllowHTTP",
+            verify->app->name, verify->auth_server);
+        refuse(verify, "auth_server", "it cannot be called as it is configured");
     }
 }
 
@@ -629,6 +699,7 @@ static int show(b24bg_task_t *task, const b24bg_store_portal_t *stored_portal, a
     placed = b24bg_table_know(task->config->table, &portal);
     if (placed < 0) {
         warn_full(task);
+        task->left_over = 1;
     }
     return placed != 0;
 }
@@ -642,6 +713,11 @@ static void refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
         return;
     }
     task->refresh_due = task->now + B24BG_TASK_REFRESH_EVERY;
+    if (task->left_over && task->now >= task->left_over_due) {
+        task->left_over = 0;
+        task->left_over_due = task->now + WARN_EVERY;
+        task->change = -1; /* all of them again: a place may have become free */
+    }
     if (!done(task, b24bg_store_portals_since(task->store, scratch, task->change, &portals))) {
         return;
     }
@@ -653,6 +729,7 @@ static void refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
         }
         task->change = portal->change;
     }
+    b24bg_table_set_filled(task->config->table);
     if (b24bg_table_turned_away(task->config->table) != task->turned_away) {
         task->turned_away = b24bg_table_turned_away(task->config->table);
         warn_full(task);
@@ -744,6 +821,12 @@ static apr_status_t end_task(void *data)
     return APR_SUCCESS;
 }
 
+/* Between two phases, each of which may wait for the store for seconds. */
+static int may_go_on(const b24bg_task_t *task)
+{
+    return task->store && !(task->config->stop && *task->config->stop);
+}
+
 b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *config)
 {
     b24bg_task_t *task = apr_pcalloc(pool, sizeof(*task));
@@ -771,17 +854,19 @@ void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
     if (open_store(task)) {
         keep_lease(task);
     }
-    if (task->store) {
+    if (may_go_on(task)) {
         import_journal(task, scratch);
     }
-    if (task->store) {
+    if (may_go_on(task)) {
         work_inbox(task, scratch);
     }
     task->config->http->perform(task->config->http, apr_hash_count(task->under_way) ? wait : 0,
                                 &running);
-    if (task->store) {
+    if (may_go_on(task)) {
         refresh_table(task, scratch);
     }
-    housekeep(task, scratch);
+    if (may_go_on(task)) {
+        housekeep(task, scratch);
+    }
     apr_pool_destroy(scratch);
 }

@@ -28,6 +28,9 @@ b24bg_main_t *b24bg_main;
  * that a newer module with another layout starts afresh instead of misreading. */
 #define RETAINED_TABLE "b24bg-table-" B24BG_TABLE_LAYOUT
 
+/* A cache line. APR puts a header in front of what it allocates. */
+#define TABLE_ALIGNMENT 64
+
 typedef struct {
     b24bg_table_t *table;
 } retained_t;
@@ -47,11 +50,12 @@ static b24bg_table_t *create_table(server_rec *s)
     unsigned char key[16];
     apr_uint32_t portals = (apr_uint32_t)b24bg_main->max_portals;
     apr_size_t size = b24bg_table_size(portals);
+    apr_uintptr_t base;
     apr_shm_t *memory;
     apr_status_t rv = apr_generate_random_bytes(key, sizeof(key));
 
     if (rv == APR_SUCCESS) {
-        rv = apr_shm_create(&memory, size, NULL, s->process->pool);
+        rv = apr_shm_create(&memory, size + TABLE_ALIGNMENT, NULL, s->process->pool);
     }
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
@@ -62,7 +66,8 @@ static b24bg_table_t *create_table(server_rec *s)
     }
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
                  "B24BG0002: shared table made, portals=%u bytes=%" APR_SIZE_T_FMT, portals, size);
-    return b24bg_table_create(apr_shm_baseaddr_get(memory), portals, key);
+    base = APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(memory), TABLE_ALIGNMENT);
+    return b24bg_table_create((void *)base, portals, key);
 }
 
 static b24bg_table_t *keep_table(server_rec *s)

@@ -35,6 +35,7 @@ APLOG_USE_MODULE(b24bg);
 static struct {
     volatile int stop;          /* read by curl's progress callback too */
     volatile apr_uint32_t busy; /* a step is running */
+    int failed;                 /* the task could not start, and that is logged */
     apr_pool_t *pool;           /* the task's own root pool: it is for one thread alone */
     b24bg_task_config_t config;
     b24bg_task_t *task;
@@ -99,6 +100,7 @@ static apr_status_t start_task(void)
     rv = b24bg_http_create(background.pool, &background.stop, &config->http);
     if (rv != APR_SUCCESS) {
         apr_pool_destroy(background.pool);
+        background.pool = NULL;
         return rv;
     }
     config->apps = task_apps(background.pool);
@@ -107,6 +109,7 @@ static apr_status_t start_task(void)
     config->store_params = store_params(background.pool);
     config->holder = lease_holder(background.pool);
     config->table = b24bg_main->table;
+    config->stop = &background.stop;
     config->log = write_log;
     config->log_baton = ap_server_conf;
     background.task = b24bg_task_create(background.pool, config);
@@ -119,9 +122,12 @@ static void step(void)
 
     if (rv == APR_SUCCESS) {
         b24bg_task_step(background.task, apr_time_now(), STEP_WAIT);
-    } else {
-        ap_log_error(APLOG_MARK, APLOG_ERR, rv, ap_server_conf,
-                     "B24BG0401: the background task cannot start; it is tried again");
+    } else if (!background.failed) {
+        background.failed = 1;
+        ap_log_error(
+            APLOG_MARK, APLOG_ERR, rv, ap_server_conf,
+            "B24BG0401: the background task cannot start: libcurl could not be set up "
+            "(it needs TLS and a resolver of its own); it is tried again, nothing is lost");
     }
 }
 
@@ -173,6 +179,25 @@ void b24bg_background_child(apr_pool_t *pchild, server_rec *s)
     }
 }
 
+/* One that is there already must be a folder that the children can write to. */
+static apr_status_t check_state_dir(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) != 0) {
+        return errno;
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return APR_ENOTDIR;
+    }
+    if (geteuid() != 0) {
+        return access(path, W_OK | X_OK) == 0 ? APR_SUCCESS : errno;
+    }
+    return info.st_uid == ap_unixd_config.user_id && (info.st_mode & S_IRWXU) == S_IRWXU
+               ? APR_SUCCESS
+               : APR_EACCES;
+}
+
 /* 0700, and the children's own: they run as User, this as root. */
 static apr_status_t make_state_dir(server_rec *s)
 {
@@ -185,12 +210,15 @@ static apr_status_t make_state_dir(server_rec *s)
         }
     } else if (errno != EEXIST) {
         rv = errno;
+    } else {
+        rv = check_state_dir(path);
     }
     if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
-                     "B24BG0402: B24bgStateDir \"%s\" cannot be made; make it, mode 0700, owned "
-                     "by the server's User",
-                     path);
+        ap_log_error(
+            APLOG_MARK, APLOG_CRIT, rv, s,
+            "B24BG0402: B24bgStateDir \"%s\" cannot be used; make it a folder of mode 0700 "
+            "that is owned by the server's User",
+            path);
     }
     return rv;
 }

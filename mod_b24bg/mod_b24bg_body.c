@@ -87,7 +87,8 @@ int b24bg_body_read(request_rec *r, apr_size_t limit, b24bg_body_t *body)
     apr_bucket_brigade *brigade;
     int done = 0;
 
-    if (announced < 0 || announced > (apr_int64_t)limit) {
+    if (announced < 0 || announced > (apr_int64_t)limit ||
+        (ap_get_limit_req_body(r) > 0 && announced > ap_get_limit_req_body(r))) {
         own_error_texts(r);
     }
     body->room = announced < 0 ? READ_SIZE : (apr_size_t)announced;

@@ -226,26 +226,31 @@ static int check_uses(void)
     return 1;
 }
 
-/* 1 if some B24bgUse may reach the place: its own section's, or one around it. */
-static int has_use(const b24bg_place_t *place)
+/* What a Location is told by the longest B24bgUse around it; its app is NULL where it would have to
+ * say which. Directories cannot be told: their B24bgUse is found when a request comes. */
+static const b24bg_app_t *app_of(const b24bg_place_t *place)
 {
+    b24bg_location_t location = {NULL};
+    apr_size_t longest = 0;
     int i;
 
     for (i = 0; i < b24bg_main->uses->nelts; i++) {
         const b24bg_use_t *use = &APR_ARRAY_IDX(b24bg_main->uses, i, b24bg_use_t);
-        if (!place->path || strncmp(place->path, use->path, strlen(use->path)) == 0) {
-            return 1;
+        apr_size_t length = strlen(use->path);
+        if (length >= longest && strncmp(place->section, use->path, length) == 0 &&
+            named_app(place->server, use->name)) {
+            location.use = use->name;
+            longest = length;
         }
     }
-    return 0;
+    return b24bg_config_app(place->server, &location);
 }
 
 static int check_place(const b24bg_place_t *place)
 {
-    static const b24bg_location_t nothing_said;
-    const b24bg_app_t *app = has_use(place) ? NULL : b24bg_config_app(place->server, &nothing_said);
+    const b24bg_app_t *app = app_of(place);
 
-    if (!app && !has_use(place)) {
+    if (!app) {
         ap_log_error(
             APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, place->server,
             "B24BG0007: SetHandler \"b24bg-%s\" in \"%s\" at %s: this server knows several "
@@ -253,7 +258,8 @@ static int check_place(const b24bg_place_t *place)
             b24bg_kind_name(place->kind), place->section, place->at);
         return 0;
     }
-    if (app && place->kind == B24BG_KIND_INSTALL && !app->rest.client_id) {
+    if (place->kind == B24BG_KIND_INSTALL && !app->rest.client_id &&
+        (app != b24bg_main->default_app || b24bg_main->apps->nelts == 0)) {
         ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, place->server,
                      "B24BG0014: SetHandler \"b24bg-install\" in \"%s\" at %s: app=%s has no "
                      "B24bgClient, so nobody could be verified",

@@ -405,6 +405,12 @@ static const char *check_auth_server(apr_pool_t *pool, const b24bg_app_t *app, c
                                   B24BG_VALUE_ERROR_URL_MAX);
     const char *host = strstr(url, "://");
 
+    if (!error && !app->allow_http && ap_cstr_casecmpn(url, "http://", 7) == 0) {
+        error = apr_psprintf(pool,
+                             "B24bgAuthServer \"%s\": https is allowed; http only with "
+                             "B24bgAllowHTTP on",
+                             url);
+    }
     if (!error && strchr(host + 3, '/')) {
         error = apr_psprintf(pool, "B24bgAuthServer \"%s\": https://host without a path is allowed",
                              url);

@@ -30,10 +30,11 @@ static char *shown_path(const request_rec *r, b24bg_kind_e kind)
 {
     const char *place = kind == B24BG_KIND_ERROR ? error_place(r) : NULL;
 
-    if (kind != B24BG_KIND_ERROR || (place && strcmp(r->uri, place) == 0)) {
+    if (kind != B24BG_KIND_ERROR) {
         return apr_pstrmemdup(r->pool, r->unparsed_uri, strcspn(r->unparsed_uri, "?"));
     }
-    return apr_pstrcat(r->pool, place ? place : "", "/-", NULL);
+    return apr_pstrcat(r->pool, place ? place : "", place && strcmp(r->uri, place) == 0 ? "" : "/-",
+                       NULL);
 }
 
 void b24bg_hide_in_line(request_rec *r, b24bg_request_t *request)

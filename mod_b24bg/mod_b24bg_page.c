@@ -154,17 +154,23 @@ apr_status_t b24bg_own_page_register(apr_pool_t *pconf, server_rec *s)
     return rv;
 }
 
+/* The mutexes outlive pchild: the watchdog may still be at it when that ends. */
 void b24bg_own_page_child(apr_pool_t *pchild, server_rec *s)
 {
+    apr_pool_t *pool;
     int i;
 
+    (void)pchild;
+    if (!any_own_page() || apr_pool_create(&pool, NULL) != APR_SUCCESS) {
+        return;
+    }
     for (i = 0; i < b24bg_main->apps->nelts; i++) {
         b24bg_own_page_t *page = &APR_ARRAY_IDX(b24bg_main->apps, i, b24bg_app_t *)->own_page;
         apr_status_t rv;
         if (!page->path) {
             continue;
         }
-        rv = apr_thread_mutex_create(&page->mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
+        rv = apr_thread_mutex_create(&page->mutex, APR_THREAD_MUTEX_DEFAULT, pool);
         if (rv != APR_SUCCESS) {
             page->mutex = NULL;
             ap_log_error(APLOG_MARK, APLOG_ERR, rv, s,

@@ -5,6 +5,7 @@
 #include "b24bg_install.h"
 #include "b24bg_journal.h"
 
+#include <apr_atomic.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
@@ -22,11 +23,13 @@ APLOG_USE_MODULE(b24bg);
 #define TEXT "text/plain; charset=utf-8"
 #define HTML "text/html; charset=utf-8"
 #define ALLOW "GET, HEAD, POST, OPTIONS"
+#define ALLOW_INSTALL "POST, OPTIONS"
 
 /* Claiming. A request for one of our Locations needs no file: without the walk over the file
  * system it costs less than an empty handler (engineering.md section 5). Access control is
  * untouched: httpd walks the Locations before and after, and asks all its checkers. */
 
+/* With the URL behind it, as it may be shown: httpd logs it where an access checker refuses. */
 static const char no_file[] = "b24bg:";
 
 /* Our record of a request; with the first look at it its secrets leave the request line, also when
@@ -51,13 +54,22 @@ int b24bg_request_translate(request_rec *r)
         return DECLINED;
     }
     recognise(r, kind);
-    r->filename = apr_pstrdup(r->pool, no_file);
+    r->filename = apr_pstrcat(r->pool, no_file, r->unparsed_uri, NULL);
     return OK;
 }
 
 int b24bg_request_map(request_rec *r)
 {
-    return r->filename && strcmp(r->filename, no_file) == 0 ? OK : DECLINED;
+    return r->filename && strncmp(r->filename, no_file, sizeof(no_file) - 1) == 0 ? OK : DECLINED;
+}
+
+/* 1 once a minute: what any client can cause must not fill the error log. */
+static int is_minute_over(volatile apr_uint32_t *last)
+{
+    apr_uint32_t now = (apr_uint32_t)apr_time_sec(apr_time_now());
+    apr_uint32_t before = apr_atomic_read32(last);
+
+    return (before == 0 || now - before >= 60) && apr_atomic_cas32(last, now, before) == before;
 }
 
 /* Answering */
@@ -110,21 +122,24 @@ static int refuse_body(request_rec *r, b24bg_request_t *request, int status)
     if (status == AP_FILTER_ERROR) {
         return status;
     }
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "B24BG0106: the body could not be read to its end, app=%s kind=%s status=%d",
+                  request->app->name, b24bg_kind_name(request->count.kind), status);
     b24bg_body_give_up(r);
     return answer(r, status, TEXT, text, strlen(text));
 }
 
-static int answer_options(request_rec *r, b24bg_request_t *request)
+static int answer_options(request_rec *r, b24bg_request_t *request, const char *allow)
 {
     request->count.reason = B24BG_REASON_ACCEPTED;
     b24bg_body_give_up(r);
-    apr_table_setn(r->err_headers_out, "Allow", ALLOW);
+    apr_table_setn(r->err_headers_out, "Allow", allow);
     return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
 }
 
-static int refuse_method(request_rec *r, b24bg_request_t *request)
+static int refuse_method(request_rec *r, b24bg_request_t *request, const char *allow)
 {
-    apr_table_setn(r->err_headers_out, "Allow", ALLOW);
+    apr_table_setn(r->err_headers_out, "Allow", allow);
     return refuse_unread(r, request, B24BG_REASON_METHOD, "method");
 }
 
@@ -247,8 +262,9 @@ static b24bg_reason_e verify_load(request_rec *r, const b24bg_app_t *app,
         return B24BG_REASON_BAD_TOKEN;
     default:
         *field = "member_id";
-        return app->verify == B24BG_VERIFY_STRICT ? B24BG_REASON_STRICT
-                                                  : B24BG_REASON_UNKNOWN_PORTAL;
+        return app->verify == B24BG_VERIFY_STRICT && b24bg_table_is_filled(b24bg_main->table)
+                   ? B24BG_REASON_STRICT
+                   : B24BG_REASON_UNKNOWN_PORTAL;
     }
 }
 
@@ -357,11 +373,12 @@ static int serve_worker(request_rec *r, b24bg_request_t *request)
         return is_beacon(request->args) ? serve_beacon(r, request) : serve_load(r, request);
     case M_GET: /* HEAD too; people and monitors open it to look */
         b24bg_body_give_up(r);
+        request->is_look = 1;
         return answer_page(r, request, request->app->csp);
     case M_OPTIONS:
-        return answer_options(r, request);
+        return answer_options(r, request, ALLOW);
     default:
-        return refuse_method(r, request);
+        return refuse_method(r, request, ALLOW);
     }
 }
 
@@ -386,21 +403,20 @@ static int read_json_notice(apr_pool_t *pool, const char *text, notice_t *notice
     return is_json;
 }
 
-/* Takes error and description from a form; 0 if it cannot be read. */
+/* Takes error and description from a form; 0 if it has a fault, but what stands in front of that is
+ * taken: a notice comes once, and must not be lost for a stray % in its text. */
 static int read_form_notice(apr_pool_t *pool, char *text, apr_size_t length, notice_t *notice)
 {
     apr_table_t *fields;
     const char *culprit;
+    b24bg_form_result_e result =
+        b24bg_form_parse(pool, text, length, B24BG_FORM_LAST_WINS, &fields, &culprit);
 
-    if (b24bg_form_parse(pool, text, length, B24BG_FORM_LAST_WINS, &fields, &culprit) !=
-        B24BG_FORM_OK) {
-        return 0;
-    }
     if (!notice->error) {
         notice->error = b24bg_form_get(fields, "error");
         notice->description = b24bg_form_get(fields, "error_description");
     }
-    return 1;
+    return result == B24BG_FORM_OK;
 }
 
 /* Of a body that was cut, the pairs that are whole: the code stands in front of the text. */
@@ -417,16 +433,19 @@ static void drop_cut_pair(b24bg_body_t *body)
 static int read_notice(apr_pool_t *pool, char *args, b24bg_body_t *body, notice_t *notice)
 {
     const char *start = body->data + strspn(body->data, " \t\r\n\xEF\xBB\xBF");
+    int good;
 
     notice->error = notice->description = NULL;
     if (*start == '{') {
-        return read_json_notice(pool, start, notice);
+        good = read_json_notice(pool, start, notice);
+    } else {
+        if (body->cut) {
+            drop_cut_pair(body);
+        }
+        good = read_form_notice(pool, body->data, body->length, notice);
     }
-    if (body->cut) {
-        drop_cut_pair(body);
-    }
-    return read_form_notice(pool, body->data, body->length, notice) &&
-           read_form_notice(pool, args, strlen(args), notice);
+    good &= read_form_notice(pool, args, strlen(args), notice);
+    return good || notice->error;
 }
 
 /* The code as one word: it stands unquoted among key=value pairs. */
@@ -486,9 +505,9 @@ static int serve_error(request_rec *r, b24bg_request_t *request)
     case M_GET:
         return serve_notice(r, request);
     case M_OPTIONS:
-        return answer_options(r, request);
+        return answer_options(r, request, ALLOW);
     default:
-        return refuse_method(r, request);
+        return refuse_method(r, request, ALLOW);
     }
 }
 
@@ -522,6 +541,22 @@ static b24bg_reason_e read_install(request_rec *r, b24bg_body_t *body, b24bg_ins
     return reason;
 }
 
+/* Any client can cause it as often as he likes, so once a minute. */
+static void log_lost_install(request_rec *r, const b24bg_request_t *request, apr_status_t rv)
+{
+    static volatile apr_uint32_t last;
+
+    if (!is_minute_over(&last)) {
+        return;
+    }
+    ap_log_rerror(APLOG_MARK, APLOG_CRIT, rv, r,
+                  "B24BG0104: an installation could not be kept in \"%s\" and was answered 503, "
+                  "app=%s portal=%s; %s, then install again",
+                  b24bg_main->journal, request->app->name, request->member_id,
+                  APR_STATUS_IS_ENOSPC(rv) ? "make room there"
+                                           : "let the server's User write there");
+}
+
 /* An installation is on the disk before it is answered; who it comes from is found out later. */
 static int take_install(request_rec *r, b24bg_request_t *request)
 {
@@ -546,10 +581,7 @@ static int take_install(request_rec *r, b24bg_request_t *request)
     request->member_id = install.member_id;
     rv = keep_install(r, request, &install);
     if (rv != APR_SUCCESS) {
-        ap_log_rerror(APLOG_MARK, APLOG_CRIT, rv, r,
-                      "B24BG0104: an installation could not be kept in \"%s\" and was answered "
-                      "503, app=%s portal=%s; make room there, then install again",
-                      b24bg_main->journal, request->app->name, install.member_id);
+        log_lost_install(r, request, rv);
         return refuse(r, request, B24BG_REASON_JOURNAL, "installation");
     }
     if (install.kind == B24BG_INSTALL_PAGE) {
@@ -561,15 +593,14 @@ static int take_install(request_rec *r, b24bg_request_t *request)
 
 static int serve_install(request_rec *r, b24bg_request_t *request)
 {
-    if (r->method_number == M_POST) {
+    switch (r->method_number) {
+    case M_POST:
         return take_install(r, request);
+    case M_OPTIONS:
+        return answer_options(r, request, ALLOW_INSTALL);
+    default:
+        return refuse_method(r, request, ALLOW_INSTALL);
     }
-    apr_table_setn(r->err_headers_out, "Allow", "POST, OPTIONS");
-    if (r->method_number == M_OPTIONS) {
-        request->count.reason = B24BG_REASON_ACCEPTED;
-        return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
-    }
-    return refuse_unread(r, request, B24BG_REASON_METHOD, "method");
 }
 
 /* Every request */
@@ -606,6 +637,19 @@ void b24bg_request_error(request_rec *r)
     }
 }
 
+/* What the check of the configuration could not see, in an .htaccess file for one. */
+static void log_misconfigured(request_rec *r, const b24bg_app_t *app)
+{
+    static volatile apr_uint32_t last;
+
+    if (is_minute_over(&last)) {
+        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r, "B24BG0103: %s cannot be served: %s",
+                      r->filename,
+                      app ? "its app has no B24bgClient, so nobody could be verified"
+                          : "this server knows several apps; name one with B24bgUse");
+    }
+}
+
 int b24bg_request_handler(request_rec *r)
 {
     const b24bg_location_t *location = ap_get_module_config(r->per_dir_config, &b24bg_module);
@@ -617,16 +661,8 @@ int b24bg_request_handler(request_rec *r)
         return DECLINED;
     }
     app = b24bg_config_app(r->server, location);
-    if (!app) {
-        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r,
-                      "B24BG0103: this server knows several apps; name the one to serve with "
-                      "B24bgUse");
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    if (kind == B24BG_KIND_INSTALL && !app->rest.client_id) {
-        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r,
-                      "B24BG0105: app=%s has no B24bgClient, so nobody could be verified",
-                      app->name);
+    if (!app || (kind == B24BG_KIND_INSTALL && !app->rest.client_id)) {
+        log_misconfigured(r, app);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     request = begin(r, kind, app);
@@ -655,7 +691,7 @@ int b24bg_request_finish(request_rec *r)
     }
     request->handled = 0;
     b24bg_status_note(r, request);
-    if (b24bg_main->table) {
+    if (b24bg_main->table && !request->is_look) {
         request->count.now = apr_time_now();
         request->count.server_time = request->count.now - r->request_time;
         b24bg_table_count(b24bg_main->table, &request->count);

@@ -54,7 +54,7 @@ def here():
     the server's User can reach; what an administrator puts there by hand is there."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="b24bg-machine-"))
     places = {"/etc/apache2/b24bg": folder / "etc", "/var/lib/b24bg": folder / "state",
-              "/root": folder / "root"}
+              "/var/backups": folder / "backups"}
 
     def translate(text):
         for place, own in places.items():
@@ -63,7 +63,7 @@ def here():
 
     folder.chmod(0o755)
     (folder / "etc").mkdir()
-    (folder / "root").mkdir()
+    (folder / "backups").mkdir()
     for name, text in {"telephony.secret": "secret\n", "proxy-ca.pem": ""}.items():
         path = folder / "etc" / name
         path.write_text(text)

@@ -334,6 +334,35 @@ static void after_a_day_it_is_given_up(void **state)
     end();
 }
 
+/* Every employee has a token of the portal; it does not let him replace what the installation left.
+ */
+static void an_employee_cannot_replace_the_tokens(void **state)
+{
+    const char *who = NULL;
+
+    (void)state;
+    begin();
+    install();
+    step();
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    world.now += apr_time_from_sec(10);
+    post(B24BG_INSTALL_EVENT, MEMBER, SERVER "/rest/", "another");
+    step();
+    who = apr_pstrdup(world.pool, identity("local.1", MEMBER, "crm.example.com"));
+    answer(1, 200, who);
+    assert_int_equal(3, world.started);
+    assert_string_equal("https://crm.example.com/rest/profile", world.calls[2].url);
+    answer(2, 200, "{\"result\":{\"ID\":\"2\",\"ADMIN\":false}}");
+    assert_string_equal("app-token", in_store(MEMBER)->application_token);
+    world.now += apr_time_from_sec(10);
+    post(B24BG_INSTALL_EVENT, MEMBER, SERVER "/rest/", "another");
+    step();
+    answer(3, 200, who);
+    answer(4, 200, "{\"result\":{\"ID\":\"1\",\"ADMIN\":true}}");
+    assert_string_equal("another", in_store(MEMBER)->application_token);
+    end();
+}
+
 /* A server may call an old token invalid rather than expired. */
 static void an_old_token_is_refreshed_whatever_it_is_called(void **state)
 {
@@ -590,6 +619,7 @@ int main(void)
     UNIT_ADD(foreign_auth_server_is_not_called);
     UNIT_ADD(unreachable_server_is_asked_again);
     UNIT_ADD(after_a_day_it_is_given_up);
+    UNIT_ADD(an_employee_cannot_replace_the_tokens);
     UNIT_ADD(an_old_token_is_refreshed_whatever_it_is_called);
     UNIT_ADD(one_server_does_not_take_all_calls);
     UNIT_ADD(a_long_journal_is_imported_whole);
