@@ -113,10 +113,6 @@ typedef enum {
 b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal, const char *token,
                                 char *origin);
 
-/* Whether all portals of the store were put in once since the server was started. */
-void b24bg_table_set_filled(b24bg_table_t *table);
-int b24bg_table_is_filled(b24bg_table_t *table);
-
 /* How often a portal found no place because all are known ones; grows. */
 apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table);
 

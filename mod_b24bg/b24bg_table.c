@@ -68,7 +68,6 @@ struct b24bg_table_t {
     _Atomic apr_uint64_t writer; /* who changes the set of portals, since when */
     _Atomic apr_uint32_t used;   /* places ever taken */
     _Atomic apr_uint32_t known;  /* places of portals of the store */
-    _Atomic apr_uint32_t filled;
     counter_t turned_away;
     _Atomic apr_uint32_t hand; /* where the next search for a place starts */
     app_row_t apps[B24BG_TABLE_APPS_MAX];
@@ -76,7 +75,7 @@ struct b24bg_table_t {
 
 /* Whoever changes these numbers changes B24BG_TABLE_LAYOUT with them: at a reload another version
  * of the module would misread what this one has left. */
-static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 35912, "see above");
+static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 35904, "see above");
 static_assert(sizeof(void *) != 8 || sizeof(slot_t) == 352, "see above");
 /* Behind the table: renders, heads, slots, in falling alignment. */
 static_assert(sizeof(app_row_t) <= 1024, "an app takes 1 KiB");
@@ -507,16 +506,6 @@ b24bg_trust_e b24bg_table_trust(b24bg_table_t *table, b24bg_portal_ref_t portal,
         return B24BG_TRUST_UNKNOWN; /* it changed while we read */
     }
     return B24BG_TRUST_PROVEN;
-}
-
-void b24bg_table_set_filled(b24bg_table_t *table)
-{
-    table->filled = 1;
-}
-
-int b24bg_table_is_filled(b24bg_table_t *table)
-{
-    return (int)table->filled;
 }
 
 apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table)

@@ -729,7 +729,6 @@ static void refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
         }
         task->change = portal->change;
     }
-    b24bg_table_set_filled(task->config->table);
     if (b24bg_table_turned_away(task->config->table) != task->turned_away) {
         task->turned_away = b24bg_table_turned_away(task->config->table);
         warn_full(task);

@@ -350,7 +350,6 @@ GLOBAL(state_dir);
 
 static const char *store(cmd_parms *cmd, b24bg_app_t *none, const char *driver, const char *params)
 {
-    (void)cmd;
     (void)none;
     if (strcmp(driver, "sqlite3") != 0 && strcmp(driver, "pgsql") != 0) {
         return "sqlite3 or pgsql is allowed";
@@ -360,6 +359,10 @@ static const char *store(cmd_parms *cmd, b24bg_app_t *none, const char *driver, 
     }
     b24bg_main->store_driver = driver;
     b24bg_main->store_params = params;
+    if (params && strcmp(driver, "sqlite3") == 0) {
+        b24bg_main->store_params = ap_server_root_relative(cmd->pool, params);
+        return b24bg_main->store_params ? NULL : "sqlite3 with the path of a file is allowed";
+    }
     return NULL;
 }
 GLOBAL(store);

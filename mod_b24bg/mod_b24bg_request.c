@@ -262,9 +262,8 @@ static b24bg_reason_e verify_load(request_rec *r, const b24bg_app_t *app,
         return B24BG_REASON_BAD_TOKEN;
     default:
         *field = "member_id";
-        return app->verify == B24BG_VERIFY_STRICT && b24bg_table_is_filled(b24bg_main->table)
-                   ? B24BG_REASON_STRICT
-                   : B24BG_REASON_UNKNOWN_PORTAL;
+        return app->verify == B24BG_VERIFY_STRICT ? B24BG_REASON_STRICT
+                                                  : B24BG_REASON_UNKNOWN_PORTAL;
     }
 }
 

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import urllib.parse
 
-import pytest
 import samples
 from conftest import Answer, Server, running
 from httpd import BUILD, PATIENCE, ROOT, TWO_LOCATIONS
@@ -263,8 +262,11 @@ class Postgres:
         samples.SECRETS.append(self.params.rpartition("password=")[2])
         self.count = 0
 
-    def close(self):
-        self.process.communicate()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate()  # the end of its input is the end of it
 
     def new_database(self):
         self.count += 1
@@ -295,27 +297,13 @@ class Postgres:
 
     def kill(self):
         """kill -9 of all its processes."""
-        pid = int((pathlib.Path(self._stop).parent / "data/postmaster.pid").read_text().split()[0])
+        folder = pathlib.Path(self._stop).parent
+        pid_file = folder / "data/postmaster.pid"
+        pid = int(pid_file.read_text().split()[0])
         children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for one in (pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
         Server.wait_for(lambda: all(map(has_ended, (pid, *children))), "end PostgreSQL")
-
-
-@pytest.fixture
-def bitrix():
-    with Bitrix() as world:
-        yield world
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    postgres = Postgres()
-    yield postgres
-    postgres.close()
-
-
-@pytest.fixture
-def postgres(cluster):
-    return cluster.new_database()
+        for file in pid_file, *folder.glob(".s.PGSQL.*.lock"):
+            file.unlink()  # it would be taken for alive until somebody asks for its exit code

@@ -22,6 +22,7 @@ MODES = {"event": {"mpm": "event"}, "worker": {"mpm": "worker"}, "prefork": {"mp
          "X": {"mpm": "event", "single": True}}
 MAIN = PROBE_LOCATION + TWO_LOCATIONS
 
+KEPT = ("journal", "b24bg.db", "b24bg.db-wal")  # the only files that may hold secrets
 LOGS = ("error.log", "stderr.log", "access.log")
 QUIET = re.compile(r"\[[A-Za-z ]+ \d+ [\d:.]+ \d+\] \[\w*:(notice|info|debug|trace\d)\] ")
 ACCESS = re.compile(r"(?P<request>.*) (?P<status>\d+) app=(?P<app>\S+) portal=(?P<portal>\S+) "
@@ -59,7 +60,7 @@ def check_answer(status, headers, body=b""):
 
 
 def check_secrets(text, where):
-    found = [secret for secret in samples.SECRETS if secret in text]
+    found = [secret for secret in samples.secrets() if secret in text]
     assert not found, f"secrets in {where}: {found}"
 
 
@@ -163,7 +164,7 @@ class Server(Httpd):
                       "end all its processes")
         self.check()
         for path in self.root.rglob("*"):
-            if path.is_file() and path.name not in ("httpd.conf", "passwd", *LOGS):
+            if path.is_file() and path.name not in ("httpd.conf", "passwd", *KEPT, *LOGS):
                 check_secrets(path.read_text(errors="replace"), path.name)
 
 
@@ -171,8 +172,8 @@ RUNNING = []  # servers whose logs are looked at after each test
 
 
 @contextlib.contextmanager
-def running(*positional, **named):
-    server = Server(*positional, **named)
+def running(*positional, make=Server, **named):
+    server = make(*positional, **named)
     try:
         server.start()
         RUNNING.append(server)
@@ -196,6 +197,36 @@ def serve():
     """Starts servers of the test's own: serve(conf, mpm=..., ...)."""
     with contextlib.ExitStack() as stack:
         yield lambda *conf, **more: stack.enter_context(running(*conf, **more))
+
+
+@pytest.fixture(autouse=True)
+def nothing_unexpected():
+    yield
+    for server in RUNNING:
+        server.check()
+
+
+# bitrix.py builds on this file, so it cannot be imported above.
+
+@pytest.fixture
+def bitrix():
+    """A simulated Bitrix24; bitrix.serve() starts servers that know an application of it."""
+    from bitrix import Bitrix
+    with Bitrix() as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    from bitrix import Postgres
+    with Postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def postgres(cluster):
+    """An empty database in a PostgreSQL of the tests' own."""
+    return cluster.new_database()
 
 
 @pytest.fixture(autouse=True)

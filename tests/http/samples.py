@@ -23,6 +23,8 @@ PASSWORD = "correct-horse-battery"
 # No log and no answer may hold any of these, whatever a test sends.
 SECRETS = [AUTH_ID, REFRESH_ID, APPLICATION_TOKEN, APP_SID, OLD_APP_SID, KEY, PASSWORD]
 
+SOURCES = []  # functions that return more of them: what a simulated Bitrix24 has given out so far
+
 # 1.5: new portal, old portal
 NEW_QUERY = f"type=1&DOMAIN=xxx.bitrix24.com&PROTOCOL=1&LANG=en&APP_SID={APP_SID}"
 OLD_QUERY = f"DOMAIN=portal.example.local:8080&PROTOCOL=0&LANG=ru&APP_SID={OLD_APP_SID}"
@@ -63,6 +65,10 @@ assert (len(NEW_BODY), len(OLD_BODY)) == (533, 396)
 assert (len(NOTICE_A), len(NOTICE_B)) == (127, 363)
 
 _number = itertools.count(1)
+
+
+def secrets():
+    return [*SECRETS, *(secret for source in SOURCES for secret in source())]
 
 
 def number():

@@ -4,7 +4,6 @@ their application token, updated, uninstalled, forgotten."""
 import contextlib
 import html.parser
 import os
-import pathlib
 import pwd
 import re
 import signal
@@ -15,8 +14,8 @@ import urllib.parse
 
 import pytest
 import samples
-from bitrix import ANYWHERE, NAME, URLS, Bitrix, altered, bitrix, postgres, cluster  # noqa: F401
-from conftest import MODES
+from bitrix import ANYWHERE, NAME, URLS, Bitrix, has_ended
+from conftest import MODES, check_secrets
 from httpd import PATIENCE, running_as_root
 
 BX24 = "https://api.bitrix24.com/api/v1/"
@@ -128,8 +127,8 @@ def test_install(server, kind):
     portal, canary = bitrix.add_portal(), bitrix.add_canary()
     bitrix.install(portal, bitrix.app)
     check_unknown(server, portal)
-    lies = {"domain": "evil.example.com", "client_endpoint": f"http://127.0.0.1:{canary.port}/rest/",
-            "user_id": "7", "scope": "crm", "status": "F", "expires": "1"}
+    lies = {"domain": "evil.example.com", "user_id": "7", "scope": "crm", "status": "F", "expires": "1",
+            "client_endpoint": f"http://127.0.0.1:{canary.port}/rest/"}
     answer = server.send(bitrix.installation(portal, kind, **lies))
     assert answer.status == 200
     assert [answer.log[name] for name in ("app", "portal", "kind", "verdict")] \
@@ -155,6 +154,14 @@ def test_install(server, kind):
     assert application == portal.installs[bitrix.app.client_id].application_token
     assert server.events()[portal.member_id] == 1
     assert not bitrix.connections(canary.name) and not bitrix.connections(portal.name)
+
+
+def test_page_before_it_says_that_it_is_done(server):
+    """The auth server calls the application installed only after BX24.installFinish."""
+    portal = server.bitrix.add_portal()
+    server.bitrix.install(portal, server.bitrix.app, installed=False)
+    server.installed(portal, kind="page")
+    check_guarded(server, portal)
 
 
 def test_portal_too_old_for_an_application_token(server):
@@ -204,7 +211,8 @@ def test_update_and_uninstall(server):
                  {"application_token": before[2]},
                  {"application_token": other.installs[app.client_id].application_token}]
     seen = len(server.tagged("B24BG0305"))
-    forged = [fields["application_token"] for fields in strangers if fields.get("application_token")]
+    forged = [fields["application_token"] for fields in strangers
+              if fields.get("application_token")]
     for token in forged:
         answer = server.send(bitrix.event(portal, "uninstall", application_token=token))
         assert (answer.status, answer.body) == (200, b"")
@@ -212,7 +220,7 @@ def test_update_and_uninstall(server):
     assert all(portal.member_id in line and "event=uninstall" in line for line in refused)
     check_guarded(server, portal)
 
-    goodbye = bitrix.event(portal, "uninstall", CLEAN="1")
+    goodbye = bitrix.event(portal, "uninstall")
     assert server.send(goodbye).body == b""
     server.wait_unknown(portal)
     check_unknown(server, portal)
@@ -355,6 +363,20 @@ def test_wiped_tokens_are_in_no_file(bitrix):
     assert not [token for token in gone if token in left]
 
 
+def test_server_status_shows_no_secret(bitrix):
+    """Its table of requests has the query of an installation page, and that has an APP_SID."""
+    server = bitrix.serve(bitrix.conf() + "ExtendedStatus On\n<Location \"/server-status\">\n"
+                          "SetHandler server-status\n</Location>\n", modules=["status"])
+    portal = bitrix.add_portal()
+    for _ in range(3):
+        server.install(portal, "page")
+    server.wait_known(portal)
+    server.worker(portal)
+    shown = server.ask("GET", "/server-status", ours=False).text
+    assert "POST /b24/install?" in shown and "POST /b24/worker?" in shown
+    check_secrets(shown, "server-status")
+
+
 # Settings
 
 
@@ -467,7 +489,7 @@ def check_full_disk(bitrix, server, known):
         (accepted if answer.status == 200 else refused).append(portal)
         if len(refused) >= 3:
             break
-    assert len(refused) >= 3
+    assert accepted and len(refused) >= 3
     assert (answer.status, answer.log["verdict"]) == (503, "refused")
     assert "installation" in answer.text and answer.log["portal"] == portal.member_id
     lines = server.tagged("B24BG0104")
@@ -551,8 +573,7 @@ def test_stopping_while_a_call_hangs(bitrix, mode, how):
         os.kill(old[0], STOPS[how])
         assert server.process.wait(PATIENCE) == 0
     assert not hang.released.is_set()  # it still hangs
-    server.wait_for(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in old[1:]),
-                    "end all its old children")
+    server.wait_for(lambda: all(map(has_ended, old[1:])), "end all its old children")
     if how not in ("graceful", "restart"):
         server.start()
     if how == "kill":

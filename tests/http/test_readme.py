@@ -15,7 +15,6 @@ import sys
 
 import pytest
 import samples
-from bitrix import cluster, postgres  # noqa: F401
 from httpd import BUILD, PATIENCE, ROOT, TWO_LOCATIONS, Httpd, running_as_root
 from tree import here, make  # noqa: F401
 

@@ -194,7 +194,7 @@ BAD_BODIES = {
     "twice under an escape": (body() + "&member%5Fid=" + "b" * 32, "member_id", "field_twice"),
     "unknown twice": (body() + "&x=1&x=2", "x", "field_twice"),
     "empty twice": (body() + "&x&x=", "x", "field_twice"),
-    "control characters in a name": (body() + "&a%0D%0Ab%1B=1&a%0D%0Ab%1B=2", "a  b ",
+    "control characters in a name": (body() + "&a%0D%0Ab%1B=1&a%0D%0Ab%1B=2", "a field",
                                      "field_twice"),
 }
 
@@ -290,8 +290,8 @@ def test_headers_change_nothing(server, headers):
 # Methods
 
 def test_get_and_head(server):
-    """The same page, counted as looked at, not as a load."""
-    with server.counting({requests("worker", "ok"): 2}):
+    """The same page, and nothing is counted: people open it to look."""
+    with server.counting({}):
         get = server.ask("GET", f"/b24/worker?{QUERY}")
         head = server.ask("HEAD", "/b24/worker")
     check_page(get)

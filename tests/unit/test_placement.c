@@ -63,7 +63,7 @@ static const reason_t reasons[] = {
     {"placement", B24BG_REASON_PLACEMENT, B24BG_VERDICT_MALFORMED, 400, B24BG_PLACEMENT_CODE},
     {"outside", B24BG_REASON_OUTSIDE, B24BG_VERDICT_REFUSED, 403, "portals served here"},
     {"bad_token", B24BG_REASON_BAD_TOKEN, B24BG_VERDICT_BADTOKEN, 403, "of this portal"},
-    {"strict", B24BG_REASON_STRICT, B24BG_VERDICT_REFUSED, 403, "known here"},
+    {"strict", B24BG_REASON_STRICT, B24BG_VERDICT_REFUSED, 403, "verified here"},
     {"token_missing", B24BG_REASON_TOKEN_MISSING, B24BG_VERDICT_MALFORMED, 400, "missing"},
     {"token_bad", B24BG_REASON_TOKEN_BAD, B24BG_VERDICT_MALFORMED, 400, "not a token"},
     {"event_missing", B24BG_REASON_EVENT_MISSING, B24BG_VERDICT_MALFORMED, 400, "event"},
