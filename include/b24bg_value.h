@@ -53,5 +53,7 @@ const char *b24bg_value_pattern(apr_pool_t *pool, const char *text, const char *
 /* 1 if `domain` ("host" or "host:port", lower case) fits the pattern. A pattern without a port
  * fits every port, one with :443 also a domain without one: browsers leave the usual port out. */
 int b24bg_value_pattern_fits(const char *pattern, const char *domain);
+/* 1 if it fits one of them (const char *), or there are none. */
+int b24bg_value_patterns_fit(const apr_array_header_t *patterns, const char *domain);
 
 #endif

@@ -350,18 +350,6 @@ static int is_this_machine(const char *host)
            (length > 10 && strcmp(host + length - 10, ".localhost") == 0);
 }
 
-static int fits_portals(const b24bg_rest_app_t *app, const char *place)
-{
-    int i;
-
-    for (i = 0; i < app->portals->nelts; i++) {
-        if (b24bg_value_pattern_fits(APR_ARRAY_IDX(app->portals, i, const char *), place)) {
-            return 1;
-        }
-    }
-    return app->portals->nelts == 0;
-}
-
 static int good_path(const char *path)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -426,7 +414,7 @@ static int check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const c
     }
     place = read_place(pool, apr_pstrmemdup(pool, origin.host, origin.host_length));
     if (!place || strchr(place, ':') ||
-        !fits_portals(app, apr_psprintf(pool, "%s:%d", place, origin.port))) {
+        !b24bg_value_patterns_fit(app->portals, apr_psprintf(pool, "%s:%d", place, origin.port))) {
         return 0;
     }
     if (!app->http.allow_http &&

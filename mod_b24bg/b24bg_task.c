@@ -321,6 +321,17 @@ static void try_later(verify_t *verify, const b24bg_rest_result_t *result)
     end_verify(verify);
 }
 
+/* 1 if the answer is what was asked for; else the verification is put off, or over. */
+static int is_good(verify_t *verify, const b24bg_rest_result_t *result)
+{
+    if (result->class == B24BG_REST_AGAIN) {
+        try_later(verify, result);
+    } else if (result->class != B24BG_REST_OK) {
+        refuse(verify, result->code, result->detail);
+    }
+    return result->class == B24BG_REST_OK;
+}
+
 /* What the store has to say about a portal already; NULL if nothing, *failed if it is down. */
 static b24bg_store_portal_t *stored(verify_t *verify, int *failed)
 {
@@ -394,12 +405,7 @@ static void got_profile(void *baton, const b24bg_http_answer_t *answer)
         return;
     }
     b24bg_rest_read_profile(verify->pool, answer, &result);
-    if (result.class == B24BG_REST_AGAIN) {
-        try_later(verify, &result);
-        return;
-    }
-    if (result.class != B24BG_REST_OK) {
-        refuse(verify, result.code, result.detail);
+    if (!is_good(verify, &result)) {
         return;
     }
     before = stored(verify, &failed);
@@ -460,12 +466,7 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
         return;
     }
     b24bg_rest_read_tokens(verify->pool, &verify->app->rest, answer, task->now, &tokens, &result);
-    if (result.class == B24BG_REST_AGAIN) {
-        try_later(verify, &result);
-        return;
-    }
-    if (result.class != B24BG_REST_OK) {
-        refuse(verify, result.code, result.detail);
+    if (!is_good(verify, &result)) {
         return;
     }
     verify->install.access_token = tokens.access_token;

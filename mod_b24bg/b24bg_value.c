@@ -222,3 +222,15 @@ int b24bg_value_pattern_fits(const char *pattern, const char *domain)
     return domain_host > pattern_host &&
            memcmp(pattern + 1, domain + domain_host - pattern_host, pattern_host) == 0;
 }
+
+int b24bg_value_patterns_fit(const apr_array_header_t *patterns, const char *domain)
+{
+    int i;
+
+    for (i = 0; i < patterns->nelts; i++) {
+        if (b24bg_value_pattern_fits(APR_ARRAY_IDX(patterns, i, const char *), domain)) {
+            return 1;
+        }
+    }
+    return patterns->nelts == 0;
+}

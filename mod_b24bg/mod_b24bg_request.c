@@ -203,18 +203,6 @@ static b24bg_reason_e form_reason(b24bg_form_result_e result)
     return B24BG_REASON_TOO_MANY_FIELDS;
 }
 
-static int is_portal_served(const b24bg_app_t *app, const char *domain)
-{
-    int i;
-
-    for (i = 0; i < app->portals->nelts; i++) {
-        if (b24bg_value_pattern_fits(APR_ARRAY_IDX(app->portals, i, const char *), domain)) {
-            return 1;
-        }
-    }
-    return app->portals->nelts == 0;
-}
-
 /* ACCEPTED, or why this is no load of a portal we serve; *field then names the culprit. */
 static b24bg_reason_e read_placement(request_rec *r, const b24bg_request_t *request,
                                      b24bg_body_t *body, b24bg_placement_t *placement,
@@ -233,7 +221,8 @@ static b24bg_reason_e read_placement(request_rec *r, const b24bg_request_t *requ
     if (reason == B24BG_REASON_ACCEPTED) {
         reason = b24bg_placement_read(query, fields, placement, field);
     }
-    if (reason == B24BG_REASON_ACCEPTED && !is_portal_served(request->app, placement->domain)) {
+    if (reason == B24BG_REASON_ACCEPTED &&
+        !b24bg_value_patterns_fit(request->app->portals, placement->domain)) {
         *field = "DOMAIN";
         reason = B24BG_REASON_OUTSIDE;
     }
