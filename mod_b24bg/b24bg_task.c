@@ -127,10 +127,6 @@ static int open_store(b24bg_task_t *task)
         task->reopen_due = task->now + B24BG_TASK_REOPEN_EVERY;
         return 0;
     }
-    if (task->down_logged) {
-        say(task, B24BG_LOG_NOTICE, "B24BG0303: the store is back");
-        task->down_logged = 0;
-    }
     task->lease_due = task->refresh_due = 0;
     task->inbox_asked = 1;
     return 1;
@@ -487,6 +483,15 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
     end_verify(verify);
 }
 
+/* A refresh token is good for one use, so whoever slept through his lease must not touch it. */
+static int still_leads(b24bg_task_t *task)
+{
+    return task->store &&
+           done(task, b24bg_store_lease(task->store, LEASE_NAME, task->config->holder, task->now,
+                                        B24BG_TASK_LEASE, &task->leader)) &&
+           task->leader;
+}
+
 static void refresh_tokens(verify_t *verify, const b24bg_rest_result_t *expired)
 {
     b24bg_http_t *http = verify->task->config->http;
@@ -494,6 +499,10 @@ static void refresh_tokens(verify_t *verify, const b24bg_rest_result_t *expired)
 
     if (verify->refreshed || !*verify->install.refresh_token) {
         refuse(verify, expired->code, expired->detail);
+        return;
+    }
+    if (!still_leads(verify->task)) {
+        end_verify(verify);
         return;
     }
     verify->refreshed = 1;
@@ -788,9 +797,10 @@ static void keep_lease(b24bg_task_t *task)
         return;
     }
     task->lease_due = task->now + B24BG_TASK_LEASE_EVERY;
-    if (!done(task, b24bg_store_lease(task->store, LEASE_NAME, task->config->holder, task->now,
-                                      B24BG_TASK_LEASE, &task->leader))) {
-        task->leader = 0;
+    still_leads(task);
+    if (task->store && task->down_logged) {
+        say(task, B24BG_LOG_NOTICE, "B24BG0303: the store is back");
+        task->down_logged = 0;
     }
 }
 
@@ -851,7 +861,11 @@ void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
 
     task->now = now;
     apr_pool_create(&scratch, task->pool);
+    /* Reading first: a store that cannot be written to can mostly be read. */
     if (open_store(task)) {
+        refresh_table(task, scratch);
+    }
+    if (may_go_on(task)) {
         keep_lease(task);
     }
     if (may_go_on(task)) {

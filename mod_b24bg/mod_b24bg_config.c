@@ -237,6 +237,7 @@ static const b24bg_app_t *app_of(const b24bg_place_t *place)
     for (i = 0; i < b24bg_main->uses->nelts; i++) {
         const b24bg_use_t *use = &APR_ARRAY_IDX(b24bg_main->uses, i, b24bg_use_t);
         apr_size_t length = strlen(use->path);
+        length -= length > 1 && use->path[length - 1] == '/'; /* httpd adds it to directories */
         if (length >= longest && strncmp(place->section, use->path, length) == 0 &&
             named_app(place->server, use->name)) {
             location.use = use->name;

@@ -400,8 +400,12 @@ static void standard_descriptors_closed(void **state)
     assert_string_equal("0\n1\n2\n3\n", content("fds"));
 }
 
+/* 32 and 33 belong to glibc, which lets nobody set them; whoever started us may have. */
+#define GLIBC_SIGNALS (3ULL << 31)
+
 static void signals_as_at_the_beginning(void **state)
 {
+    unsigned long long masked, ignored;
     sigset_t blocked, before;
     void (*pipe_before)(int) = signal(SIGPIPE, SIG_IGN);
     void (*user_before)(int) = signal(SIGUSR1, SIG_IGN);
@@ -416,7 +420,9 @@ static void signals_as_at_the_beginning(void **state)
     add(script("grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 >\"$1/signals\"\n"), "rebound",
         MEMBER, NOW);
     step_until(1, NOW);
-    assert_string_equal("0000000000000000\n0000000000000000\n", content("signals"));
+    assert_int_equal(2, sscanf(content("signals"), "%llx %llx", &masked, &ignored));
+    assert_int_equal(0, masked);
+    assert_int_equal(0, ignored & ~GLIBC_SIGNALS);
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);
     assert_int_equal(1, sigismember(&blocked, SIGTERM));
     assert_int_equal(0, sigismember(&blocked, SIGINT));
