@@ -5,6 +5,7 @@
 #include "b24bg_store.h"
 
 #include <apr_escape.h>
+#include <apr_file_info.h>
 #include <apr_hash.h>
 #include <apr_strings.h>
 
@@ -201,6 +202,14 @@ static void warn_unreadable(b24bg_task_t *task, apr_status_t rv)
     }
 }
 
+/* Bytes of which no record can be read are torn, and must not fill the journal for ever. */
+static int has_bytes(const char *path, apr_pool_t *scratch)
+{
+    apr_finfo_t info;
+
+    return apr_stat(&info, path, APR_FINFO_SIZE, scratch) == APR_SUCCESS && info.size > 0;
+}
+
 static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
     import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
@@ -214,7 +223,7 @@ static void import_journal(b24bg_task_t *task, apr_pool_t *scratch)
         warn_unreadable(task, rv);
         return;
     }
-    if (position.end == 0) {
+    if (position.end == 0 && !has_bytes(task->config->journal, scratch)) {
         return;
     }
     if (import.messages->nelts) {

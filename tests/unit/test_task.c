@@ -434,6 +434,24 @@ static void a_long_journal_is_imported_whole(void **state)
     end();
 }
 
+/* A full journal without a record in it would refuse installations for ever. */
+static void torn_bytes_are_cleared_away(void **state)
+{
+    struct stat info;
+    FILE *file;
+
+    (void)state;
+    begin();
+    file = fopen(world.journal, "w");
+    assert_non_null(file);
+    assert_true(fputs("B24J torn", file) >= 0);
+    fclose(file);
+    step();
+    assert_int_equal(0, stat(world.journal, &info));
+    assert_int_equal(0, info.st_size);
+    end();
+}
+
 static void expired_token_is_refreshed_once(void **state)
 {
     (void)state;
@@ -623,6 +641,7 @@ int main(void)
     UNIT_ADD(an_old_token_is_refreshed_whatever_it_is_called);
     UNIT_ADD(one_server_does_not_take_all_calls);
     UNIT_ADD(a_long_journal_is_imported_whole);
+    UNIT_ADD(torn_bytes_are_cleared_away);
     UNIT_ADD(expired_token_is_refreshed_once);
     UNIT_ADD(uninstall_needs_the_stored_token);
     UNIT_ADD(an_older_install_does_not_win);
