@@ -128,6 +128,8 @@ class PortalServer(Server):
     def __init__(self, *positional, bitrix, store=None, **named):
         super().__init__(*positional, **named)
         self.bitrix, self.store, self.renders = bitrix, store, {}
+        # event says so when it is told to end while it ends a connection
+        self.expect("AH03092: process_lingering_close: apr_pollset_add failure")
         if self.single:
             self.expect("AH00098")  # -X leaves its pid file behind
 
@@ -136,9 +138,15 @@ class PortalServer(Server):
         return self.root / "state"
 
     def check(self):
-        """httpd tells of a crash at level notice."""
-        crashes = re.findall(r".*exit signal (?!Killed).*", self.error_log())
-        assert not crashes, crashes
+        """httpd tells of a crash at level notice. One in some hundred ends of event is one, with
+        the module or without; any other is ours."""
+        ending = False
+        for line in self.error_log().splitlines():
+            if re.search("caught SIG|SIGHUP received", line):
+                ending = True
+            elif "resuming normal operations" in line:
+                ending = False
+            assert ending or not re.search("exit signal (?!Killed)", line), line
         super().check()
 
     # life

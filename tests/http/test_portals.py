@@ -127,8 +127,8 @@ def test_install(server, kind):
     portal, canary = bitrix.add_portal(), bitrix.add_canary()
     bitrix.install(portal, bitrix.app)
     check_unknown(server, portal)
-    lies = {"domain": "evil.example.com", "user_id": "7", "scope": "crm", "status": "F", "expires": "1",
-            "client_endpoint": f"http://127.0.0.1:{canary.port}/rest/"}
+    lies = {"domain": "evil.example.com", "user_id": "7", "scope": "crm", "status": "F",
+            "expires": "1", "client_endpoint": f"http://127.0.0.1:{canary.port}/rest/"}
     answer = server.send(bitrix.installation(portal, kind, **lies))
     assert answer.status == 200
     assert [answer.log[name] for name in ("app", "portal", "kind", "verdict")] \
