@@ -198,8 +198,9 @@ static apr_status_t check_state_dir(const char *path)
                : APR_EACCES;
 }
 
-/* 0700, and the children's own: they run as User, this as root. */
-static apr_status_t make_state_dir(server_rec *s)
+/* 0700, and the children's own: they run as User, this as root. A folder that cannot be used is no
+ * reason to stop: this runs at reloads too, and pages and notices need no folder. */
+static void make_state_dir(server_rec *s)
 {
     const char *path = b24bg_main->state_dir;
     apr_status_t rv = APR_SUCCESS;
@@ -216,11 +217,10 @@ static apr_status_t make_state_dir(server_rec *s)
     if (rv != APR_SUCCESS) {
         ap_log_error(
             APLOG_MARK, APLOG_CRIT, rv, s,
-            "B24BG0402: B24bgStateDir \"%s\" cannot be used; make it a folder of mode 0700 "
-            "that is owned by the server's User",
+            "B24BG0402: B24bgStateDir \"%s\" cannot be used, installations are answered 503; make "
+            "it a folder of mode 0700 that is owned by the server's User",
             path);
     }
-    return rv;
 }
 
 apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s)
@@ -240,10 +240,8 @@ apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s)
                      "B24BG0403: B24bgClient needs mod_watchdog; load it before mod_b24bg");
         return APR_EGENERAL;
     }
-    rv = make_state_dir(s);
-    if (rv == APR_SUCCESS) {
-        rv = get_instance(&watchdog, "b24bg", 0, 1, pconf);
-    }
+    make_state_dir(s);
+    rv = get_instance(&watchdog, "b24bg", 0, 1, pconf);
     if (rv == APR_SUCCESS) {
         rv = register_callback(watchdog, STEP_EVERY, NULL, run);
     }
