@@ -4,21 +4,19 @@
 #include "b24bg_form.h"
 #include "b24bg_install.h"
 #include "b24bg_journal.h"
+#include "b24bg_notice.h"
 
 #include <apr_atomic.h>
-#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
 
-#include <jansson.h>
-
 APLOG_USE_MODULE(b24bg);
 
-/* Room of a notice's code and description in the log: spec.md 4.2. */
-#define NOTICE_LOG_LONGEST 300
+/* Longest page's address in the log. */
+#define PAGE_LOG_LONGEST 300
 
 #define TEXT "text/plain; charset=utf-8"
 #define HTML "text/html; charset=utf-8"
@@ -266,7 +264,7 @@ static void log_load(request_rec *r, const b24bg_request_t *request,
                   "B24BG0102: load, app=%s portal=%s domain=%s repeat=%d options=%s page=\"%s\"",
                   request->app->name, placement->member_id, placement->domain,
                   request->count.is_repeat, request->count.broken_options ? "broken" : "ok",
-                  b24bg_form_clean(r->pool, uri, NOTICE_LOG_LONGEST));
+                  b24bg_form_clean(r->pool, uri, PAGE_LOG_LONGEST));
 }
 
 static void record_load(request_rec *r, b24bg_request_t *request,
@@ -372,99 +370,18 @@ static int serve_worker(request_rec *r, b24bg_request_t *request)
 
 /* Notices */
 
-typedef struct {
-    const char *error;
-    const char *description;
-} notice_t;
-
-/* 0 if it is no JSON. */
-static int read_json_notice(apr_pool_t *pool, const char *text, notice_t *notice)
+static void log_notice(request_rec *r, const b24bg_request_t *request, const b24bg_notice_t *notice)
 {
-    json_t *json = json_loads(text, 0, NULL);
-    int is_json = json != NULL;
-    const char *error = json_string_value(json_object_get(json, "error"));
-    const char *description = json_string_value(json_object_get(json, "error_description"));
-
-    notice->error = error ? apr_pstrdup(pool, error) : NULL;
-    notice->description = description ? apr_pstrdup(pool, description) : NULL;
-    json_decref(json);
-    return is_json;
-}
-
-/* Takes error and description from a form; 0 if it has a fault, but what stands in front of that is
- * taken: a notice comes once, and must not be lost for a stray % in its text. */
-static int read_form_notice(apr_pool_t *pool, char *text, apr_size_t length, notice_t *notice)
-{
-    apr_table_t *fields;
-    const char *culprit;
-    b24bg_form_result_e result =
-        b24bg_form_parse(pool, text, length, B24BG_FORM_LAST_WINS, &fields, &culprit);
-
-    if (!notice->error) {
-        notice->error = b24bg_form_get(fields, "error");
-        notice->description = b24bg_form_get(fields, "error_description");
-    }
-    return result == B24BG_FORM_OK;
-}
-
-/* Of a body that was cut, the pairs that are whole: the code stands in front of the text. */
-static void drop_cut_pair(b24bg_body_t *body)
-{
-    while (body->length > 0 && body->data[body->length - 1] != '&') {
-        body->length--;
-    }
-    body->data[body->length] = '\0';
-}
-
-/* Finds the notice in body or query: variants A to E of protocol.md 3.2. 0 if the body is neither
- * form nor JSON. */
-static int read_notice(apr_pool_t *pool, char *args, b24bg_body_t *body, notice_t *notice)
-{
-    const char *start = body->data + strspn(body->data, " \t\r\n\xEF\xBB\xBF");
-    int good;
-
-    notice->error = notice->description = NULL;
-    if (*start == '{') {
-        good = read_json_notice(pool, start, notice);
-    } else {
-        if (body->cut) {
-            drop_cut_pair(body);
-        }
-        good = read_form_notice(pool, body->data, body->length, notice);
-    }
-    good &= read_form_notice(pool, args, strlen(args), notice);
-    return good || notice->error;
-}
-
-/* The code as one word: it stands unquoted among key=value pairs. */
-static char *clean_code(apr_pool_t *pool, const char *code)
-{
-    char *clean = b24bg_form_clean(pool, code, NOTICE_LOG_LONGEST);
-    char *at;
-
-    for (at = clean; *at; at++) {
-        if (!apr_isalnum(*at) && !strchr("_.-", *at)) {
-            *at = '_';
-        }
-    }
-    return clean;
-}
-
-static void log_notice(request_rec *r, const b24bg_request_t *request, const notice_t *notice)
-{
-    const char *error = clean_code(r->pool, notice->error);
-    const char *description = notice->description ? notice->description : "";
-
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                   "B24BG0201: notice from Bitrix24, app=%s portal=- error=%s description=\"%s\"",
-                  request->app->name, error,
-                  b24bg_form_clean(r->pool, description, NOTICE_LOG_LONGEST - strlen(error)));
+                  request->app->name, notice->error, notice->description);
 }
 
 /* 200 and nothing else, whatever came: what we know of a key is nobody's business. */
 static int serve_notice(request_rec *r, b24bg_request_t *request)
 {
-    notice_t notice;
+    b24bg_notice_t notice;
+    b24bg_notice_text_t text;
     b24bg_body_t body;
     int status = b24bg_body_read(r, (apr_size_t)request->app->max_body, &body);
 
@@ -474,7 +391,8 @@ static int serve_notice(request_rec *r, b24bg_request_t *request)
     if (body.cut) {
         b24bg_body_give_up(r);
     }
-    if (!read_notice(r->pool, request->args, &body, &notice)) {
+    text = (b24bg_notice_text_t){body.data, body.length, body.cut};
+    if (!b24bg_notice_read(r->pool, &text, request->args, &notice)) {
         request->count.reason = B24BG_REASON_MALFORMED_NOTICE;
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
                       "B24BG0202: no notice can be read from this request, app=%s",
