@@ -4,6 +4,7 @@
 #ifndef MOD_B24BG_H
 #define MOD_B24BG_H
 
+#include "b24bg_form.h"
 #include "b24bg_page.h"
 #include "b24bg_rest.h"
 #include "b24bg_table.h"
@@ -110,6 +111,9 @@ typedef struct {
 
 extern b24bg_main_t *b24bg_main;
 
+/* What worker and error URL allow. */
+#define B24BG_ALLOW "GET, HEAD, POST, OPTIONS"
+
 /* A request on one of our URLs. Lives in r->pool. */
 typedef struct {
     b24bg_app_t *app; /* set when handled */
@@ -142,13 +146,6 @@ b24bg_app_t *b24bg_config_app(const server_rec *s, const b24bg_location_t *locat
 /* The kind that a handler's name stands for, or -1. */
 int b24bg_config_kind(const char *handler);
 
-/* mod_b24bg_request.c */
-int b24bg_request_translate(request_rec *r);
-int b24bg_request_map(request_rec *r);
-int b24bg_request_handler(request_rec *r);
-void b24bg_request_error(request_rec *r);
-int b24bg_request_finish(request_rec *r);
-
 /* mod_b24bg_body.c */
 /* A body in memory, with a NUL behind it. */
 typedef struct {
@@ -168,6 +165,39 @@ int b24bg_body_read(request_rec *r, apr_size_t limit, b24bg_body_t *body);
 /* Nobody waits for a body that will not be used: without this, httpd reads it to its end before
  * the answer leaves. The connection ends with the answer. */
 void b24bg_body_give_up(request_rec *r);
+
+/* mod_b24bg_request.c */
+int b24bg_request_translate(request_rec *r);
+int b24bg_request_map(request_rec *r);
+int b24bg_request_handler(request_rec *r);
+void b24bg_request_error(request_rec *r);
+int b24bg_request_finish(request_rec *r);
+/* What the URLs share. Handlers return what these return. */
+/* 200 and an empty body. */
+int b24bg_answer_empty(request_rec *r);
+/* 200 and a page; `csp` NULL: no such header. The page must outlive the answer. */
+int b24bg_answer_framed(request_rec *r, const char *csp, const char *page, apr_size_t length);
+int b24bg_answer_options(request_rec *r, b24bg_request_t *request, const char *allow);
+/* Refuses with the reason's status and a text "field: why". */
+int b24bg_refuse(request_rec *r, b24bg_request_t *request, b24bg_reason_e why, const char *field);
+int b24bg_refuse_method(request_rec *r, b24bg_request_t *request, const char *allow);
+/* The body could not be read: `status` is what b24bg_body_read said. */
+int b24bg_refuse_body(request_rec *r, b24bg_request_t *request, int status);
+/* Reads a form's whole body. 1: *body holds it. 0: the answer is out, or *status says what the
+ * handler must return. */
+int b24bg_receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *body, int *status);
+b24bg_reason_e b24bg_form_reason(b24bg_form_result_e result);
+/* Appends to the journal; APR_SUCCESS: it is on the disk. */
+apr_status_t b24bg_keep(request_rec *r, const char *text);
+/* 1 once a minute for each *last (0 at first): what any client can cause must not fill the error
+ * log. */
+int b24bg_is_minute_over(volatile apr_uint32_t *last);
+
+/* mod_b24bg_notice.c */
+int b24bg_serve_error(request_rec *r, b24bg_request_t *request);
+
+/* mod_b24bg_install.c */
+int b24bg_serve_install(request_rec *r, b24bg_request_t *request);
 
 /* mod_b24bg_hide.c */
 /* Takes secrets out of what loggers and server-status show and nobody decides anything by: the

@@ -1,10 +1,9 @@
-/* The URLs. One short function each: read, parse, verify, answer, record. */
+/* Every request from its first look to its end, what answers have in common, and the worker's URL.
+ * The other URLs have files of their own. */
 #include "mod_b24bg.h"
 
 #include "b24bg_form.h"
-#include "b24bg_install.h"
 #include "b24bg_journal.h"
-#include "b24bg_notice.h"
 
 #include <apr_atomic.h>
 #include <apr_strings.h>
@@ -20,8 +19,6 @@ APLOG_USE_MODULE(b24bg);
 
 #define TEXT "text/plain; charset=utf-8"
 #define HTML "text/html; charset=utf-8"
-#define ALLOW "GET, HEAD, POST, OPTIONS"
-#define ALLOW_INSTALL "POST, OPTIONS"
 
 /* Claiming. A request for one of our Locations needs no file: without the walk over the file
  * system it costs less than an empty handler (engineering.md section 5). Access control is
@@ -61,8 +58,7 @@ int b24bg_request_map(request_rec *r)
     return r->filename && strncmp(r->filename, no_file, sizeof(no_file) - 1) == 0 ? OK : DECLINED;
 }
 
-/* 1 once a minute: what any client can cause must not fill the error log. */
-static int is_minute_over(volatile apr_uint32_t *last)
+int b24bg_is_minute_over(volatile apr_uint32_t *last)
 {
     apr_uint32_t now = (apr_uint32_t)apr_time_sec(apr_time_now());
     apr_uint32_t before = apr_atomic_read32(last);
@@ -88,9 +84,13 @@ static int answer(request_rec *r, int status, const char *type, const char *text
     return OK;
 }
 
-/* Refuses with the reason's status and a text "field: why". Written here and not by httpd, whose
- * ErrorDocument might be a redirect. */
-static int refuse(request_rec *r, b24bg_request_t *request, b24bg_reason_e why, const char *field)
+int b24bg_answer_empty(request_rec *r)
+{
+    return answer(r, HTTP_OK, TEXT, "", 0);
+}
+
+/* Written here and not by httpd, whose ErrorDocument might be a redirect. */
+int b24bg_refuse(request_rec *r, b24bg_request_t *request, b24bg_reason_e why, const char *field)
 {
     const b24bg_reason_t *reason = b24bg_reason(why);
     const char *text = apr_psprintf(r->pool, "%s: %s\n", field, reason->text);
@@ -107,12 +107,11 @@ static int refuse_unread(request_rec *r, b24bg_request_t *request, b24bg_reason_
                          const char *field)
 {
     b24bg_body_give_up(r);
-    return refuse(r, request, why, field);
+    return b24bg_refuse(r, request, why, field);
 }
 
-/* The body could not be read: `status` is what b24bg_body_read said. After AP_FILTER_ERROR a filter
- * has answered already. */
-static int refuse_body(request_rec *r, b24bg_request_t *request, int status)
+/* After AP_FILTER_ERROR a filter has answered already. */
+int b24bg_refuse_body(request_rec *r, b24bg_request_t *request, int status)
 {
     const char *text = "body: it could not be read to its end\n";
 
@@ -127,7 +126,7 @@ static int refuse_body(request_rec *r, b24bg_request_t *request, int status)
     return answer(r, status, TEXT, text, strlen(text));
 }
 
-static int answer_options(request_rec *r, b24bg_request_t *request, const char *allow)
+int b24bg_answer_options(request_rec *r, b24bg_request_t *request, const char *allow)
 {
     request->count.reason = B24BG_REASON_ACCEPTED;
     b24bg_body_give_up(r);
@@ -135,10 +134,25 @@ static int answer_options(request_rec *r, b24bg_request_t *request, const char *
     return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
 }
 
-static int refuse_method(request_rec *r, b24bg_request_t *request, const char *allow)
+int b24bg_refuse_method(request_rec *r, b24bg_request_t *request, const char *allow)
 {
     apr_table_setn(r->err_headers_out, "Allow", allow);
     return refuse_unread(r, request, B24BG_REASON_METHOD, "method");
+}
+
+/* What must survive a crash is on the disk before it is answered: spec.md section 4. */
+apr_status_t b24bg_keep(request_rec *r, const char *text)
+{
+    b24bg_journal_record_t record;
+    apr_status_t rv = apr_generate_random_bytes(record.id, sizeof(record.id));
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    record.at = r->request_time;
+    record.payload = text;
+    record.length = strlen(text);
+    return b24bg_journal_append(b24bg_main->journal, &record, r->pool);
 }
 
 /* The worker */
@@ -165,7 +179,7 @@ static const char *current_page(apr_pool_t *pool, b24bg_app_t *app, apr_size_t *
 }
 
 /* No compression: the page fits one packet, and mod_deflate would cost more than all the rest. */
-static int answer_framed(request_rec *r, const char *csp, const char *page, apr_size_t length)
+int b24bg_answer_framed(request_rec *r, const char *csp, const char *page, apr_size_t length)
 {
     apr_table_setn(r->headers_out, "Referrer-Policy", "no-referrer");
     if (csp) {
@@ -181,10 +195,10 @@ static int answer_page(request_rec *r, b24bg_request_t *request, const char *csp
     apr_size_t length;
     const char *page = current_page(r->pool, request->app, &length);
 
-    return answer_framed(r, csp, page, length);
+    return b24bg_answer_framed(r, csp, page, length);
 }
 
-static b24bg_reason_e form_reason(b24bg_form_result_e result)
+b24bg_reason_e b24bg_form_reason(b24bg_form_result_e result)
 {
     switch (result) {
     case B24BG_FORM_OK:
@@ -210,11 +224,11 @@ static b24bg_reason_e read_placement(request_rec *r, const b24bg_request_t *requ
     apr_table_t *fields;
     b24bg_reason_e reason;
 
-    reason = form_reason(b24bg_form_parse(r->pool, request->args, strlen(request->args),
-                                          B24BG_FORM_LAST_WINS, &query, field));
+    reason = b24bg_form_reason(b24bg_form_parse(r->pool, request->args, strlen(request->args),
+                                                B24BG_FORM_LAST_WINS, &query, field));
     if (reason == B24BG_REASON_ACCEPTED) {
-        reason = form_reason(b24bg_form_parse(r->pool, body->data, body->length,
-                                              B24BG_FORM_REFUSE_TWICE, &fields, field));
+        reason = b24bg_form_reason(b24bg_form_parse(r->pool, body->data, body->length,
+                                                    B24BG_FORM_REFUSE_TWICE, &fields, field));
     }
     if (reason == B24BG_REASON_ACCEPTED) {
         reason = b24bg_placement_read(query, fields, placement, field);
@@ -289,9 +303,7 @@ static void record_load(request_rec *r, b24bg_request_t *request,
     }
 }
 
-/* Reads a form's whole body. 1: *body holds it. 0: the answer is out, or *status says what the
- * handler must return. */
-static int receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *body, int *status)
+int b24bg_receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *body, int *status)
 {
     if (!b24bg_body_is_form(r)) {
         *status = refuse_unread(r, request, B24BG_REASON_NOT_FORM, "Content-Type");
@@ -303,7 +315,7 @@ static int receive_form(request_rec *r, b24bg_request_t *request, b24bg_body_t *
     }
     *status = b24bg_body_read(r, (apr_size_t)request->app->max_body, body);
     if (*status != OK) {
-        *status = refuse_body(r, request, *status);
+        *status = b24bg_refuse_body(r, request, *status);
         return 0;
     }
     if (body->cut) {
@@ -323,7 +335,7 @@ static int serve_load(request_rec *r, b24bg_request_t *request)
     b24bg_body_t body;
     int status;
 
-    if (!receive_form(r, request, &body, &status)) {
+    if (!b24bg_receive_form(r, request, &body, &status)) {
         return status;
     }
     reason = read_placement(r, request, &body, placement, &field);
@@ -331,7 +343,7 @@ static int serve_load(request_rec *r, b24bg_request_t *request)
         reason = verify_load(r, request->app, placement, &csp, &field);
     }
     if (b24bg_reason(reason)->status != HTTP_OK) {
-        return refuse(r, request, reason, field);
+        return b24bg_refuse(r, request, reason, field);
     }
     request->count.reason = reason;
     record_load(r, request, placement);
@@ -362,150 +374,9 @@ static int serve_worker(request_rec *r, b24bg_request_t *request)
         request->is_look = 1;
         return answer_page(r, request, request->app->csp);
     case M_OPTIONS:
-        return answer_options(r, request, ALLOW);
+        return b24bg_answer_options(r, request, B24BG_ALLOW);
     default:
-        return refuse_method(r, request, ALLOW);
-    }
-}
-
-/* Notices */
-
-static void log_notice(request_rec *r, const b24bg_request_t *request, const b24bg_notice_t *notice)
-{
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "B24BG0201: notice from Bitrix24, app=%s portal=- error=%s description=\"%s\"",
-                  request->app->name, notice->error, notice->description);
-}
-
-/* 200 and nothing else, whatever came: what we know of a key is nobody's business. */
-static int serve_notice(request_rec *r, b24bg_request_t *request)
-{
-    b24bg_notice_t notice;
-    b24bg_notice_text_t text;
-    b24bg_body_t body;
-    int status = b24bg_body_read(r, (apr_size_t)request->app->max_body, &body);
-
-    if (status != OK) {
-        return refuse_body(r, request, status);
-    }
-    if (body.cut) {
-        b24bg_body_give_up(r);
-    }
-    text = (b24bg_notice_text_t){body.data, body.length, body.cut};
-    if (!b24bg_notice_read(r->pool, &text, request->args, &notice)) {
-        request->count.reason = B24BG_REASON_MALFORMED_NOTICE;
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "B24BG0202: no notice can be read from this request, app=%s",
-                      request->app->name);
-    } else if (notice.error) {
-        request->count.reason = B24BG_REASON_UNKNOWN_PORTAL;
-        log_notice(r, request, &notice);
-    }
-    return answer(r, HTTP_OK, TEXT, "", 0);
-}
-
-static int serve_error(request_rec *r, b24bg_request_t *request)
-{
-    switch (r->method_number) {
-    case M_POST:
-    case M_GET:
-        return serve_notice(r, request);
-    case M_OPTIONS:
-        return answer_options(r, request, ALLOW);
-    default:
-        return refuse_method(r, request, ALLOW);
-    }
-}
-
-/* Installations */
-
-static apr_status_t keep_install(request_rec *r, const b24bg_request_t *request,
-                                 const b24bg_install_t *install)
-{
-    b24bg_journal_record_t record;
-    apr_status_t rv = apr_generate_random_bytes(record.id, sizeof(record.id));
-
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    record.at = r->request_time;
-    record.payload = b24bg_install_encode(r->pool, request->app->name, install);
-    record.length = strlen(record.payload);
-    return b24bg_journal_append(b24bg_main->journal, &record, r->pool);
-}
-
-static b24bg_reason_e read_install(request_rec *r, b24bg_body_t *body, b24bg_install_t *install,
-                                   const char **field)
-{
-    apr_table_t *fields;
-    b24bg_reason_e reason = form_reason(b24bg_form_parse(r->pool, body->data, body->length,
-                                                         B24BG_FORM_REFUSE_TWICE, &fields, field));
-
-    if (reason == B24BG_REASON_ACCEPTED) {
-        reason = b24bg_install_read(r->pool, fields, install, field);
-    }
-    return reason;
-}
-
-/* Any client can cause it as often as he likes, so once a minute. */
-static void log_lost_install(request_rec *r, const b24bg_request_t *request, apr_status_t rv)
-{
-    static volatile apr_uint32_t last;
-
-    if (!is_minute_over(&last)) {
-        return;
-    }
-    ap_log_rerror(APLOG_MARK, APLOG_CRIT, rv, r,
-                  "B24BG0104: an installation could not be kept in \"%s\" and was answered 503, "
-                  "app=%s portal=%s; %s, then install again",
-                  b24bg_main->journal, request->app->name, request->member_id,
-                  APR_STATUS_IS_ENOSPC(rv) ? "make room there"
-                                           : "let the server's User write there");
-}
-
-/* An installation is on the disk before it is answered; who it comes from is found out later. */
-static int take_install(request_rec *r, b24bg_request_t *request)
-{
-    b24bg_install_t install;
-    b24bg_reason_e reason;
-    const char *field;
-    apr_status_t rv;
-    b24bg_body_t body;
-    int status;
-
-    if (!receive_form(r, request, &body, &status)) {
-        return status;
-    }
-    reason = read_install(r, &body, &install, &field);
-    if (reason != B24BG_REASON_ACCEPTED) {
-        return refuse(r, request, reason, field);
-    }
-    if (install.kind == B24BG_INSTALL_OTHER) {
-        request->count.reason = B24BG_REASON_EVENT_IGNORED;
-        return answer(r, HTTP_OK, TEXT, "", 0);
-    }
-    request->member_id = install.member_id;
-    rv = keep_install(r, request, &install);
-    if (rv != APR_SUCCESS) {
-        log_lost_install(r, request, rv);
-        return refuse(r, request, B24BG_REASON_JOURNAL, "installation");
-    }
-    if (install.kind == B24BG_INSTALL_PAGE) {
-        return answer_framed(r, request->app->csp, request->app->install_page,
-                             request->app->install_page_length);
-    }
-    return answer(r, HTTP_OK, TEXT, "", 0);
-}
-
-static int serve_install(request_rec *r, b24bg_request_t *request)
-{
-    switch (r->method_number) {
-    case M_POST:
-        return take_install(r, request);
-    case M_OPTIONS:
-        return answer_options(r, request, ALLOW_INSTALL);
-    default:
-        return refuse_method(r, request, ALLOW_INSTALL);
+        return b24bg_refuse_method(r, request, B24BG_ALLOW);
     }
 }
 
@@ -548,7 +419,7 @@ static void log_misconfigured(request_rec *r, const b24bg_app_t *app)
 {
     static volatile apr_uint32_t last;
 
-    if (is_minute_over(&last)) {
+    if (b24bg_is_minute_over(&last)) {
         ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r, "B24BG0103: %s cannot be served: %s",
                       r->filename,
                       app ? "its app has no B24bgClient, so nobody could be verified"
@@ -576,9 +447,9 @@ int b24bg_request_handler(request_rec *r)
     case B24BG_KIND_WORKER:
         return serve_worker(r, request);
     case B24BG_KIND_INSTALL:
-        return serve_install(r, request);
+        return b24bg_serve_install(r, request);
     default:
-        return serve_error(r, request);
+        return b24bg_serve_error(r, request);
     }
 }
 
