@@ -62,5 +62,7 @@ void b24bg_hide_in_url(request_rec *r, const b24bg_request_t *request)
     }
     if (request->count.kind == B24BG_KIND_ERROR) {
         r->uri = shown_path(r, B24BG_KIND_ERROR);
+        r->filename = r->uri;
+        r->path_info = NULL;
     }
 }

@@ -140,16 +140,18 @@ def test_refused_by_httpd(serve, refusal):
 
 
 def test_key_below_a_pattern(serve):
-    """Sections that are no plain Location."""
-    server = serve(MAIN + """
+    """Sections that are no plain Location; a folder's requests are for files, which logs name."""
+    server = serve(MAIN + FORMATS + """
         <LocationMatch "^/notices/">
             SetHandler b24bg-error
         </LocationMatch>
         <Directory "{root}/htdocs">
             SetHandler b24bg-error
-        </Directory>""", log_level="debug")
+        </Directory>""", log_level="debug", modules=["status"])
     server.expect("B24BG0201")
-    for folder in "/notices", "":
+    (server.root / "htdocs" / "file").write_text("not this")
+    for folder in "/notices", "", "/file":
         answer = server.ask("POST", f"{folder}/{KEY}", NOTICE_A)
         assert (answer.status, answer.log["verdict"]) == (200, "unknown")
         assert KEY not in answer.log["request"]
+    assert KEY not in server.read("all.log")
