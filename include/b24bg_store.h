@@ -48,7 +48,7 @@ apr_status_t b24bg_store_release(b24bg_store_t *store, const char *name, const c
 typedef struct {
     const char *id; /* 32 hex digits, from the journal */
     const char *app;
-    const char *event;  /* "install", "update" or "uninstall" */
+    const char *event;  /* "install", "update", "uninstall" or "notice" */
     const char *fields; /* urlencoded; secret; emptied when done */
     apr_time_t received;
     apr_time_t due; /* not to be tried before */

@@ -2,6 +2,7 @@
 
 #include "b24bg_install.h"
 #include "b24bg_journal.h"
+#include "b24bg_notice.h"
 #include "b24bg_store.h"
 
 #include <apr_escape.h>
@@ -142,14 +143,27 @@ typedef struct {
     unsigned strange; /* records that are not ours */
 } import_t;
 
+/* What kind of message a record holds, in the store's word; NULL if it is not ours. */
+static const char *event_of(apr_pool_t *pool, const char *fields, const char **app)
+{
+    b24bg_install_t install;
+    b24bg_notice_t notice;
+    const char *key_hash;
+
+    if (b24bg_install_decode(pool, fields, app, &install)) {
+        return b24bg_install_event(install.kind);
+    }
+    return b24bg_notice_decode(pool, fields, app, &key_hash, &notice) ? "notice" : NULL;
+}
+
 /* Ends the reading when there is enough for one transaction. */
 static apr_status_t import_record(void *baton, const b24bg_journal_record_t *record)
 {
     import_t *import = baton;
     const char *id = apr_pescape_hex(import->pool, record->id, sizeof(record->id), 0);
     b24bg_store_message_t *message;
-    b24bg_install_t install;
     const char *fields;
+    const char *event;
     const char *app;
 
     if (apr_hash_get(import->imported, id, APR_HASH_KEY_STRING)) {
@@ -159,14 +173,15 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
         return APR_INCOMPLETE;
     }
     fields = apr_pstrmemdup(import->pool, record->payload, record->length);
-    if (!b24bg_install_decode(import->pool, fields, &app, &install)) {
+    event = event_of(import->pool, fields, &app);
+    if (!event) {
         import->strange++;
         return APR_SUCCESS;
     }
     message = apr_array_push(import->messages);
     message->id = id;
     message->app = app;
-    message->event = b24bg_install_event(install.kind);
+    message->event = event;
     message->fields = fields;
     message->received = message->due = record->at;
     message->attempts = 0;
@@ -632,7 +647,8 @@ static void start_verify(b24bg_task_t *task, const b24bg_store_message_t *messag
     verify->message.event = apr_pstrdup(pool, message->event);
     verify->app = app_named(task, message->app);
     if (!verify->app || !b24bg_install_decode(pool, message->fields, &name, &verify->install)) {
-        /* An app of another machine, or one that was taken out: its messages wait for it. */
+        /* An app of another machine, or one that was taken out: its messages wait for it. So do
+         * notices, until somebody acts on them. */
         done(task,
              b24bg_store_inbox_later(task->store, message->id, task->now + B24BG_TASK_RETRY_MOST));
         apr_pool_destroy(pool);

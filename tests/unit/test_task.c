@@ -5,6 +5,7 @@
 #include "b24bg_form.h"
 #include "b24bg_install.h"
 #include "b24bg_journal.h"
+#include "b24bg_notice.h"
 #include "b24bg_store.h"
 #include "b24bg_task.h"
 
@@ -434,6 +435,38 @@ static void a_long_journal_is_imported_whole(void **state)
     end();
 }
 
+/* It is nothing to verify, and is not lost either. */
+static void a_notice_waits_in_the_inbox(void **state)
+{
+    static const b24bg_notice_t notice = {"ERROR_PLACEMENT_LOADING_OVERTIME", "too slow"};
+    b24bg_journal_record_t record = {{1}, 0, NULL, 0};
+    const b24bg_store_message_t *message;
+    apr_array_header_t *messages;
+    b24bg_store_t *store;
+    const char *error;
+
+    (void)state;
+    begin();
+    record.at = world.now;
+    record.payload = b24bg_notice_encode(world.pool, "telephony",
+                                         "0123456789abcdef0123456789abcdef01234567", &notice);
+    record.length = strlen(record.payload);
+    assert_int_equal(APR_SUCCESS, b24bg_journal_append(world.journal, &record, world.pool));
+    step();
+    assert_int_equal(0, world.started);
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_inbox_due(store, world.pool, APR_INT64_MAX, 10, &messages));
+    assert_int_equal(1, messages->nelts);
+    message = &APR_ARRAY_IDX(messages, 0, b24bg_store_message_t);
+    assert_string_equal("telephony", message->app);
+    assert_string_equal("notice", message->event);
+    assert_string_equal(record.payload, message->fields);
+    b24bg_store_close(store);
+    end();
+}
+
 /* A full journal without a record in it would refuse installations for ever. */
 static void torn_bytes_are_cleared_away(void **state)
 {
@@ -641,6 +674,7 @@ int main(void)
     UNIT_ADD(an_old_token_is_refreshed_whatever_it_is_called);
     UNIT_ADD(one_server_does_not_take_all_calls);
     UNIT_ADD(a_long_journal_is_imported_whole);
+    UNIT_ADD(a_notice_waits_in_the_inbox);
     UNIT_ADD(torn_bytes_are_cleared_away);
     UNIT_ADD(expired_token_is_refreshed_once);
     UNIT_ADD(uninstall_needs_the_stored_token);
