@@ -39,6 +39,13 @@ b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t le
  * member_id and MEMBER_ID are two fields. */
 const char *b24bg_form_get(const apr_table_t *fields, const char *name);
 
+/* The length in bytes of the UTF-8 character at the start of text; 0 if none is there, as at the
+ * end of the text. Surrogates and overlong forms are none (RFC 3629). */
+apr_size_t b24bg_form_character(const char *text);
+/* 1 if that character is a control character (C0, DEL, or C1, which takes two bytes), or the text
+ * ends there. */
+int b24bg_form_is_control(const char *character);
+
 /* A copy of text fit for a log line or a plain text answer: control characters (C1 in UTF-8
  * included) become blanks, double quotes become single ones, and it is cut to at most `longest`
  * bytes, never inside a UTF-8 character. */

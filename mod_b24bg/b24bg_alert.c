@@ -1,5 +1,7 @@
 #include "b24bg_alert.h"
 
+#include "b24bg_form.h"
+
 #include <apr_strings.h>
 
 #include <errno.h>
@@ -75,59 +77,18 @@ struct b24bg_alerts_t {
 
 /* Texts */
 
-/* Length of the UTF-8 character that begins here; 0 if none does. Surrogates and overlong forms
- * are none (RFC 3629). */
-static apr_size_t character_length(const unsigned char *text)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    apr_size_t length, i;
-
-    if (text[0] < 0x80) {
-        return 1;
-    }
-    if (text[0] < 0xc2 || text[0] > 0xf4) {
-        return 0;
-    }
-    length = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-    if (text[0] == 0xe0) {
-        low = 0xa0;
-    } else if (text[0] == 0xed) {
-        high = 0x9f;
-    } else if (text[0] == 0xf0) {
-        low = 0x90;
-    } else if (text[0] == 0xf4) {
-        high = 0x8f;
-    }
-    for (i = 1; i < length; i++) {
-        if (text[i] < low || text[i] > high) {
-            return 0;
-        }
-        low = 0x80;
-        high = 0xbf;
-    }
-    return length;
-}
-
-/* C0, DEL, and C1 in its two bytes. */
-static int is_control(const unsigned char *text)
-{
-    return text[0] < 0x20 || text[0] == 0x7f ||
-           (text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0);
-}
-
 /* `room` counts the NUL. */
 static void clean(char *to, const char *from, apr_size_t room)
 {
-    const unsigned char *in = (const unsigned char *)from;
     apr_size_t length;
 
-    for (; *in; in += length ? length : 1) {
-        length = character_length(in);
-        if (room <= (length && !is_control(in) ? length : 1)) {
+    for (; *from; from += length ? length : 1) {
+        length = b24bg_form_character(from);
+        if (room <= (length && !b24bg_form_is_control(from) ? length : 1)) {
             break;
         }
-        if (length && !is_control(in)) {
-            memcpy(to, in, length);
+        if (length && !b24bg_form_is_control(from)) {
+            memcpy(to, from, length);
             to += length;
             room -= length;
         } else {

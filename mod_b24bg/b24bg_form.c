@@ -144,6 +144,44 @@ const char *b24bg_form_get(const apr_table_t *fields, const char *name)
     return entry ? entry->val : NULL;
 }
 
+apr_size_t b24bg_form_character(const char *text)
+{
+    static const struct {
+        unsigned char first, last, low, high; /* of the first byte, and of the second */
+        apr_size_t length;
+    } forms[] = {
+        {0x01, 0x7F, 0, 0, 1},       {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3},
+        {0xE1, 0xEC, 0x80, 0xBF, 3}, {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3},
+        {0xF0, 0xF0, 0x90, 0xBF, 4}, {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
+    };
+    const unsigned char *byte = (const unsigned char *)text;
+    apr_size_t count = sizeof(forms) / sizeof(forms[0]);
+    apr_size_t form = 0;
+    apr_size_t i;
+
+    while (form < count && (byte[0] < forms[form].first || byte[0] > forms[form].last)) {
+        form++;
+    }
+    if (form == count ||
+        (forms[form].length > 1 && (byte[1] < forms[form].low || byte[1] > forms[form].high))) {
+        return 0;
+    }
+    for (i = 2; i < forms[form].length; i++) {
+        if (byte[i] < 0x80 || byte[i] > 0xBF) {
+            return 0;
+        }
+    }
+    return forms[form].length;
+}
+
+int b24bg_form_is_control(const char *character)
+{
+    unsigned char first = (unsigned char)character[0];
+    unsigned char second = first == 0xC2 ? (unsigned char)character[1] : 0;
+
+    return first < 0x20 || first == 0x7F || (second >= 0x80 && second < 0xA0);
+}
+
 /* The longest whole characters of text within `longest` bytes; what is no UTF-8 is cut anywhere. */
 static apr_size_t cut_length(const char *text, apr_size_t longest)
 {
@@ -168,14 +206,11 @@ char *b24bg_form_clean(apr_pool_t *pool, const char *text, apr_size_t longest)
     }
     clean = apr_pstrmemdup(pool, text, length);
     for (i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)clean[i];
-        if (c < 0x20 || c == 0x7F) {
-            clean[i] = ' ';
-        } else if (c == '"') {
+        if (clean[i] == '"') {
             clean[i] = '\'';
-        } else if (c == 0xC2 && (unsigned char)clean[i + 1] >= 0x80 &&
-                   (unsigned char)clean[i + 1] < 0xA0) {
-            clean[i] = clean[i + 1] = ' ';
+        } else if (b24bg_form_is_control(clean + i)) {
+            apr_size_t end = i + b24bg_form_character(clean + i);
+            memset(clean + i, ' ', end - i);
         }
     }
     return clean;

@@ -1,5 +1,7 @@
 #include "b24bg_store_sql.h"
 
+#include "b24bg_form.h"
+
 #include <apr_strings.h>
 
 #include <assert.h>
@@ -273,37 +275,6 @@ apr_status_t b24bg_store_sql_end(b24bg_store_t *store)
 
 /* Values in */
 
-/* The length of the UTF-8 sequence at `text`, 0 if it is none. */
-static apr_size_t utf8_length(const unsigned char *text)
-{
-    static const struct {
-        unsigned char first, last, low, high; /* of the first byte, and of the second */
-        apr_size_t length;
-    } forms[] = {
-        {0x01, 0x7F, 0, 0, 1},       {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3},
-        {0xE1, 0xEC, 0x80, 0xBF, 3}, {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3},
-        {0xF0, 0xF0, 0x90, 0xBF, 4}, {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
-    };
-    apr_size_t form;
-    apr_size_t i;
-
-    for (form = 0; form < COUNT_OF(forms); form++) {
-        if (text[0] >= forms[form].first && text[0] <= forms[form].last) {
-            break;
-        }
-    }
-    if (form == COUNT_OF(forms) ||
-        (forms[form].length > 1 && (text[1] < forms[form].low || text[1] > forms[form].high))) {
-        return 0;
-    }
-    for (i = 2; i < forms[form].length; i++) {
-        if (text[i] < 0x80 || text[i] > 0xBF) {
-            return 0;
-        }
-    }
-    return forms[form].length;
-}
-
 /* PostgreSQL refuses text that is not UTF-8, and one message of a stranger must not keep all
  * others out: bytes that are none become '?'. */
 static const char *text(b24bg_store_t *store, const char *value)
@@ -315,7 +286,7 @@ static const char *text(b24bg_store_t *store, const char *value)
         return "";
     }
     while (value[i]) {
-        apr_size_t length = utf8_length((const unsigned char *)value + i);
+        apr_size_t length = b24bg_form_character(value + i);
         if (length == 0) {
             copy = copy ? copy : apr_pstrdup(store->scratch, value);
             copy[i] = '?';

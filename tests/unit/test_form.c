@@ -323,6 +323,54 @@ static void test_clean(void **state)
 typedef struct {
     const char *name;
     const char *text;
+    int length; /* 0: none */
+    int is_control;
+} character_t;
+
+static const character_t characters[] = {
+    {"the end", "", 0, 1},
+    {"first of C0", "\x01", 1, 1},
+    {"last of C0", "\x1F", 1, 1},
+    {"blank", " ", 1, 0},
+    {"letter", "ab", 1, 0},
+    {"last but DEL", "~", 1, 0},
+    {"DEL", "\x7F", 1, 1},
+    {"first of C1", "\xC2\x80", 2, 1},
+    {"last of C1", "\xC2\x9F", 2, 1},
+    {"no-break space", "\xC2\xA0", 2, 0},
+    {"last of two bytes", "\xDF\xBFz", 2, 0},
+    {"first of three bytes", "\xE0\xA0\x80", 3, 0},
+    {"euro", "\xE2\x82\xAC", 3, 0},
+    {"last before the surrogates", "\xED\x9F\xBF", 3, 0},
+    {"first behind the surrogates", "\xEE\x80\x80", 3, 0},
+    {"last of three bytes", "\xEF\xBF\xBF", 3, 0},
+    {"first of four bytes", "\xF0\x90\x80\x80", 4, 0},
+    {"last of all", "\xF4\x8F\xBF\xBF", 4, 0},
+    {"continuation alone", "\x80", 0, 0},
+    {"overlong in two", "\xC1\xBF", 0, 0},
+    {"overlong in three", "\xE0\x9F\xBF", 0, 0},
+    {"overlong in four", "\xF0\x8F\xBF\xBF", 0, 0},
+    {"surrogate", "\xED\xA0\x80", 0, 0},
+    {"beyond the last", "\xF4\x90\x80\x80", 0, 0},
+    {"never a first byte", "\xFF", 0, 0},
+    {"two bytes, cut", "\xD0", 0, 0},
+    {"three bytes, cut", "\xE2\x82", 0, 0},
+    {"four bytes, cut", "\xF0\x9F\x98", 0, 0},
+    {"Latin-1", "\xE9t\xE9", 0, 0},
+};
+
+static void test_character(void **state)
+{
+    const character_t *row = *state;
+    const char *text = unit_copy(row->text, strlen(row->text) + 1, 0);
+
+    assert_int_equal(b24bg_form_character(text), row->length);
+    assert_int_equal(b24bg_form_is_control(text), row->is_control);
+}
+
+typedef struct {
+    const char *name;
+    const char *text;
     const char *expected;
 } hide_t;
 
@@ -376,6 +424,7 @@ int main(void)
     UNIT_ADD(test_field_bound_last_wins);
     UNIT_ADD(test_get);
     UNIT_ADD(test_round_trip);
+    UNIT_ADD_ROWS(test_character, characters);
     UNIT_ADD_ROWS(test_clean, clean_rows);
     UNIT_ADD_ROWS(test_hide, hide_rows);
     return unit_run("form");
