@@ -1,5 +1,7 @@
 #include "b24bg_value.h"
 
+#include "b24bg_form.h"
+
 #include <apr_cstr.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -91,6 +93,35 @@ const char *b24bg_value_time(apr_pool_t *pool, const char *text, apr_time_t min,
                             min / 1000, max / APR_USEC_PER_SEC);
     }
     *time = count * unit;
+    return NULL;
+}
+
+/* How many characters, 0 if one of them is none or a control character. */
+static apr_size_t count_characters(const char *text)
+{
+    apr_size_t count = 0;
+    apr_size_t length;
+
+    for (; *text; text += length) {
+        length = b24bg_form_character(text);
+        if (length == 0 || b24bg_form_is_control(text)) {
+            return 0;
+        }
+        count++;
+    }
+    return count;
+}
+
+const char *b24bg_value_text(apr_pool_t *pool, const char *text, apr_size_t longest)
+{
+    apr_size_t count = count_characters(text);
+
+    if (count == 0 || count > longest) {
+        return apr_psprintf(pool,
+                            "1 to %" APR_SIZE_T_FMT " characters of UTF-8 are allowed, and no "
+                            "control characters",
+                            longest);
+    }
     return NULL;
 }
 
@@ -233,4 +264,18 @@ int b24bg_value_patterns_fit(const apr_array_header_t *patterns, const char *dom
         }
     }
     return patterns->nelts == 0;
+}
+
+const char *b24bg_value_handler_url(apr_pool_t *pool, const char *worker_url, apr_int64_t user)
+{
+    const char *query = strchr(worker_url, '?');
+
+    if (user == 0) {
+        return worker_url;
+    }
+    return apr_psprintf(pool, "%s%su=%" APR_INT64_T_FMT, worker_url,
+                        !query     ? "?"
+                        : query[1] ? "&"
+                                   : "",
+                        user);
 }

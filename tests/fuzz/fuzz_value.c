@@ -96,6 +96,17 @@ static const char *try_url(apr_pool_t *pool, const char *text, int flags)
     return NULL;
 }
 
+static const char *try_text(apr_pool_t *pool, const char *text)
+{
+    const char *message = b24bg_value_text(pool, text, 255);
+
+    if (!message) {
+        FUZZ_CHECK(*text && strlen(text) <= 4 * 255);
+        FUZZ_CHECK(!strpbrk(text, "\t\r\n\x1B\x7F\xC0\xC1\xFE\xFF"));
+    }
+    return message;
+}
+
 /* What follows the star, the dot included, ends the host; or both are the same. */
 static int fits(const char *pattern, const char *domain)
 {
@@ -149,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text = fuzz_text(pool, data + 1, size - 1);
     switch (*data % 6) {
     case 0:
-        message = try_label(pool, text);
+        message = *data & 64 ? try_text(pool, text) : try_label(pool, text);
         break;
     case 1:
         message = try_number(pool, text, *data & 64 ? APR_INT64_MAX : 1048576);

@@ -207,6 +207,45 @@ static void test_time(void **state)
     }
 }
 
+typedef struct {
+    const char *name;
+    const char *text;
+    int good; /* at most 4 characters are allowed */
+} text_t;
+
+static const text_t texts[] = {
+    {"one", "a", 1},
+    {"longest", "abcd", 1},
+    {"too long", "abcde", 0},
+    {"blank", "a b", 1},
+    {"quotes and markup", "\"<'&", 1},
+    {"longest in two bytes", "\xD0\x96\xD0\x96\xD0\x96\xD0\x96", 1},
+    {"too long in two bytes", "\xD0\x96\xD0\x96\xD0\x96\xD0\x96\xD0\x96", 0},
+    {"longest in four bytes", "\xF0\x9F\x98\x80\xF0\x9F\x98\x80\xF0\x9F\x98\x80\xF0\x9F\x98\x80",
+     1},
+    {"empty", "", 0},
+    {"line end", "a\n", 0},
+    {"tab first", "\ta", 0},
+    {"DEL", "a\x7F", 0},
+    {"C1", "a\xC2\x85", 0},
+    {"Latin-1", "\xE9", 0},
+    {"cut character", "ab\xD0", 0},
+    {"overlong", "\xC0\x80", 0},
+    {"surrogate", "\xED\xA0\x80", 0},
+};
+
+static void test_text(void **state)
+{
+    const text_t *row = *state;
+    const char *message = b24bg_value_text(unit_pool, row->text, 4);
+
+    if (row->good) {
+        assert_null(message);
+    } else {
+        assert_message(message, "1 to 4 characters of UTF-8 are allowed, and no control char");
+    }
+}
+
 #define HTTP B24BG_VALUE_URL_HTTP
 #define NO_QUERY B24BG_VALUE_URL_NO_QUERY
 #define PATH B24BG_VALUE_URL_PATH
@@ -475,16 +514,47 @@ static void test_pattern_fits(void **state)
     assert_int_equal(b24bg_value_pattern_fits(row->pattern, row->domain), row->fits);
 }
 
+typedef struct {
+    const char *name;
+    const char *worker_url;
+    apr_int64_t user;
+    const char *expected;
+} handler_t;
+
+static const handler_t handlers[] = {
+    {"for all", "https://h/w", 0, "https://h/w"},
+    {"for all, with a query", "https://h/w?type=1", 0, "https://h/w?type=1"},
+    {"for all, with an empty query", "https://h/w?", 0, "https://h/w?"},
+    {"user", "https://h/w", 7, "https://h/w?u=7"},
+    {"user and a query", "https://h/w?type=1", 7, "https://h/w?type=1&u=7"},
+    {"user and an empty query", "https://h/w?", 7, "https://h/w?u=7"},
+    {"question mark at the end of a query", "https://h/w?a?", 7, "https://h/w?a?&u=7"},
+    {"user of its own comes last", "https://h/w?u=5", 7, "https://h/w?u=5&u=7"},
+    {"no path", "https://h", 7, "https://h?u=7"},
+    {"largest user", "https://h/w", B24BG_VALUE_USER_MAX, "https://h/w?u=2147483647"},
+    {"beyond 32 bits", "https://h/w", APR_INT64_MAX, "https://h/w?u=9223372036854775807"},
+};
+
+static void test_handler_url(void **state)
+{
+    const handler_t *row = *state;
+    const char *url = b24bg_value_handler_url(unit_pool, row->worker_url, row->user);
+
+    assert_string_equal(url, row->expected);
+}
+
 int main(void)
 {
     UNIT_ADD_ROWS(test_label, labels);
     UNIT_ADD_ROWS(test_number, numbers);
     UNIT_ADD_ROWS(test_switch, switches);
     UNIT_ADD_ROWS(test_time, times);
+    UNIT_ADD_ROWS(test_text, texts);
     UNIT_ADD_ROWS(test_url, urls);
     UNIT_ADD(test_url_longest);
     UNIT_ADD_ROWS(test_pattern, patterns);
     UNIT_ADD(test_pattern_longest);
     UNIT_ADD_ROWS(test_pattern_fits, fits);
+    UNIT_ADD_ROWS(test_handler_url, handlers);
     return unit_run("value");
 }
