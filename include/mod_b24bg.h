@@ -6,6 +6,7 @@
 
 #include "b24bg_form.h"
 #include "b24bg_page.h"
+#include "b24bg_registration.h"
 #include "b24bg_rest.h"
 #include "b24bg_table.h"
 #include "b24bg_value.h"
@@ -45,8 +46,10 @@ typedef struct b24bg_app_t {
     const char *name;
     const char *defined_at; /* "file:line" */
     int row;                /* in the table */
-    const char *worker_url;
-    const char *error_url;
+    const char *worker_url; /* NULL: nothing is registered */
+    const char *error_url;  /* of an app with a client: NULL if worker_url is */
+    const char *title;
+    apr_array_header_t *users;   /* apr_int64_t; empty: one registration for all */
     apr_array_header_t *scripts; /* const char * */
     const char *bx24;            /* URL, NULL: not attached */
     int bx24_set;
@@ -54,6 +57,9 @@ typedef struct b24bg_app_t {
     apr_array_header_t *portals; /* const char *, patterns; empty: any */
     apr_time_t slow_limit;
     apr_int64_t slow_count;
+    b24bg_registration_policy_t policy;
+    apr_time_t silence;               /* 0: nobody asks */
+    const char *const *alert_command; /* as b24bg_alert_t has it, or NULL */
     int allow_http;
     b24bg_verify_e verify;
     b24bg_rest_app_t rest; /* client_id NULL: nobody is called; its patterns are `portals` */

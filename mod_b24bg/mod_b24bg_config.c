@@ -14,7 +14,11 @@ APLOG_USE_MODULE(b24bg);
 /* Bitrix24's rule: protocol.md 2.4. */
 #define SLOW_LIMIT_DEFAULT (5 * APR_USEC_PER_SEC)
 #define SLOW_COUNT_DEFAULT 10
-/* B24bgTimeout: spec.md section 3. */
+/* B24bgRebindBackoff, B24bgSilence, B24bgTimeout: spec.md section 3. */
+#define REBIND_FIRST_DEFAULT apr_time_from_sec(60)
+#define REBIND_CAP_DEFAULT apr_time_from_sec(6 * 3600)
+#define REBIND_PERDAY_DEFAULT 4
+#define SILENCE_DEFAULT apr_time_from_sec(30 * 60)
 #define CONNECT_TIMEOUT_DEFAULT apr_time_from_sec(5)
 #define TOTAL_TIMEOUT_DEFAULT apr_time_from_sec(20)
 #define STATE_DIR_DEFAULT "/var/lib/b24bg"
@@ -25,11 +29,18 @@ b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name)
     b24bg_app_t *app = apr_pcalloc(pool, sizeof(*app));
 
     app->name = name;
+    app->title = name;
+    app->users = apr_array_make(pool, 1, sizeof(apr_int64_t));
     app->scripts = apr_array_make(pool, 2, sizeof(const char *));
     app->portals = apr_array_make(pool, 2, sizeof(const char *));
     app->max_body = MAX_BODY_DEFAULT;
     app->slow_limit = SLOW_LIMIT_DEFAULT;
     app->slow_count = SLOW_COUNT_DEFAULT;
+    app->policy.rebind = 1;
+    app->policy.first = REBIND_FIRST_DEFAULT;
+    app->policy.cap = REBIND_CAP_DEFAULT;
+    app->policy.perday = REBIND_PERDAY_DEFAULT;
+    app->silence = SILENCE_DEFAULT;
     app->auth_servers = apr_array_make(pool, 2, sizeof(const char *));
     app->rest.http.connect_timeout = CONNECT_TIMEOUT_DEFAULT;
     app->rest.http.total_timeout = TOTAL_TIMEOUT_DEFAULT;

@@ -21,6 +21,13 @@ APLOG_USE_MODULE(b24bg);
 /* The portal's own limit is 60 s: protocol.md 8.3. */
 #define TIMEOUT_LEAST (100 * (APR_USEC_PER_SEC / 1000))
 #define TIMEOUT_MOST apr_time_from_sec(60)
+/* Each is a registration, a call to the portal at every repair, and a place in shared memory. */
+#define USERS_MOST 100
+/* B24bgRebindBackoff. Whoever waits longer than a day does not want to be repaired. */
+#define DELAY_MOST B24BG_REGISTRATION_DAY
+/* B24bgSilence. Only tests can use one as short as the least. */
+#define SILENCE_LEAST APR_USEC_PER_SEC
+#define SILENCE_MOST apr_time_from_sec(24 * 3600)
 /* Longest secret: those of Bitrix24 have 50 characters. */
 #define SECRET_MAX 256
 
@@ -31,13 +38,18 @@ static const char *const auth_servers_default[] = {"https://oauth.bitrix.info",
  * what surrounds it adds the directive's name and the value. */
 typedef const char *setter_fn(cmd_parms *cmd, b24bg_app_t *app, const char *value,
                               const char *second);
+/* The same for more values; they end in NULL, are the setter's to change, and live as long as the
+ * configuration. */
+typedef const char *list_setter_fn(cmd_parms *cmd, b24bg_app_t *app, const char **values);
 typedef struct {
     setter_fn *set;
-    int in_app; /* inside <B24bgApp> only, else in the main server only */
+    list_setter_fn *set_list; /* in place of set */
+    int in_app;               /* inside <B24bgApp> only, else in the main server only */
 } setter_t;
 
-#define IN_APP(name) static const setter_t name##_setter = {name, 1}
-#define GLOBAL(name) static const setter_t name##_setter = {name, 0}
+#define IN_APP(name) static const setter_t name##_setter = {name, NULL, 1}
+#define IN_APP_LIST(name) static const setter_t name##_setter = {NULL, name, 1}
+#define GLOBAL(name) static const setter_t name##_setter = {name, NULL, 0}
 
 static const char *where(cmd_parms *cmd)
 {
@@ -80,6 +92,47 @@ static const char *take1(cmd_parms *cmd, void *unused, const char *value)
     return take2(cmd, unused, value, NULL);
 }
 
+static const char *take_list(cmd_parms *cmd, const char **values, const char *shown)
+{
+    const setter_t *setter = cmd->info;
+    const char *error = check_place(cmd, setter);
+
+    if (error) {
+        return error;
+    }
+    error = setter->set_list(cmd, b24bg_main->open_app, values);
+    return error ? apr_psprintf(cmd->pool, "%s \"%s\": %s", cmd->cmd->name, shown, error) : NULL;
+}
+
+static const char *take3(cmd_parms *cmd, void *unused, const char *value, const char *second,
+                         const char *third)
+{
+    const char **values = apr_pcalloc(cmd->pool, 4 * sizeof(*values));
+
+    (void)unused;
+    values[0] = value;
+    values[1] = second;
+    values[2] = third;
+    return take_list(cmd, values, apr_pstrcat(cmd->pool, value, " ", second, " ", third, NULL));
+}
+
+/* A command; the message does not show its arguments, among which a secret may be. */
+static const char *take_argv(cmd_parms *cmd, void *unused, int count, char *const arguments[])
+{
+    const char **values = apr_pcalloc(cmd->pool, ((apr_size_t)count + 1) * sizeof(*values));
+    int i;
+
+    (void)unused;
+    if (count == 0) {
+        return apr_psprintf(cmd->pool, "%s takes at least one argument, %s", cmd->cmd->name,
+                            cmd->cmd->errmsg);
+    }
+    for (i = 0; i < count; i++) {
+        values[i] = arguments[i];
+    }
+    return take_list(cmd, values, values[0]);
+}
+
 /* Setters */
 
 static const char *worker_url(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
@@ -99,6 +152,36 @@ static const char *error_url(cmd_parms *cmd, b24bg_app_t *app, const char *url, 
     return NULL;
 }
 IN_APP(error_url);
+
+static const char *title(cmd_parms *cmd, b24bg_app_t *app, const char *text, const char *none)
+{
+    (void)none;
+    app->title = text;
+    return b24bg_value_text(cmd->pool, text, B24BG_VALUE_TITLE_MAX);
+}
+IN_APP(title);
+
+static const char *user(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    apr_int64_t id;
+    const char *error = b24bg_value_number(cmd->pool, value, 1, B24BG_VALUE_USER_MAX, &id);
+    int i;
+
+    (void)none;
+    for (i = 0; i < app->users->nelts && !error; i++) {
+        if (APR_ARRAY_IDX(app->users, i, apr_int64_t) == id) {
+            error = "each user is allowed once";
+        }
+    }
+    if (!error && app->users->nelts == USERS_MOST) {
+        error = apr_psprintf(cmd->pool, "%d users are allowed", USERS_MOST);
+    }
+    if (!error) {
+        APR_ARRAY_PUSH(app->users, apr_int64_t) = id;
+    }
+    return error;
+}
+IN_APP(user);
 
 static const char *script(cmd_parms *cmd, b24bg_app_t *app, const char *url, const char *none)
 {
@@ -164,6 +247,67 @@ static const char *slow_limit(cmd_parms *cmd, b24bg_app_t *app, const char *time
                  : b24bg_value_number(cmd->pool, count, 1, SLOW_COUNT_MOST, &app->slow_count);
 }
 IN_APP(slow_limit);
+
+static const char *rebind(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    (void)none;
+    return b24bg_value_switch(cmd->pool, value, &app->policy.rebind);
+}
+IN_APP(rebind);
+
+static const char *rebind_backoff(cmd_parms *cmd, b24bg_app_t *app, const char **values)
+{
+    b24bg_registration_policy_t *policy = &app->policy;
+    apr_int64_t perday;
+    const char *error = b24bg_value_time(cmd->pool, values[0], 0, DELAY_MOST, &policy->first);
+
+    if (error) {
+        return apr_pstrcat(cmd->pool, "first delay: ", error, NULL);
+    }
+    error = b24bg_value_time(cmd->pool, values[1], policy->first, DELAY_MOST, &policy->cap);
+    if (error) {
+        return apr_pstrcat(cmd->pool, "longest delay, not below the first: ", error, NULL);
+    }
+    error = b24bg_value_number(cmd->pool, values[2], 1, B24BG_REGISTRATION_PERDAY_MAX, &perday);
+    if (error) {
+        return apr_pstrcat(cmd->pool, "binds a day: ", error, NULL);
+    }
+    policy->perday = (int)perday;
+    return NULL;
+}
+IN_APP_LIST(rebind_backoff);
+
+static const char *silence(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    const char *error;
+
+    (void)none;
+    if (ap_cstr_casecmp(value, "off") == 0) {
+        app->silence = 0;
+        return NULL;
+    }
+    error = b24bg_value_time(cmd->pool, value, SILENCE_LEAST, SILENCE_MOST, &app->silence);
+    return error ? apr_pstrcat(cmd->pool, "off is allowed, or ", error, NULL) : NULL;
+}
+IN_APP(silence);
+
+/* Whether the server's User may run it shows when it is run. */
+static const char *alert_command(cmd_parms *cmd, b24bg_app_t *app, const char **values)
+{
+    const char *path = ap_server_root_relative(cmd->pool, values[0]);
+    const apr_int32_t wanted = APR_FINFO_TYPE | APR_FINFO_PROT;
+    apr_finfo_t info;
+
+    if (!path || apr_stat(&info, path, wanted, cmd->temp_pool) != APR_SUCCESS ||
+        info.filetype != APR_REG ||
+        !(info.protection & (APR_UEXECUTE | APR_GEXECUTE | APR_WEXECUTE))) {
+        return "an executable file is allowed, its path absolute or below ServerRoot";
+    }
+    values[0] = path;
+    app->alert_command = values;
+    return NULL;
+}
+IN_APP_LIST(alert_command);
 
 static const char *allow_http(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
 {
@@ -444,6 +588,37 @@ static const char *check_urls(apr_pool_t *pool, const b24bg_app_t *app)
     return error;
 }
 
+/* A portal cuts a HANDLER that is longer, and would take it for another one ever after. */
+static const char *check_users(apr_pool_t *pool, const b24bg_app_t *app)
+{
+    int i;
+
+    for (i = 0; app->worker_url && i < app->users->nelts; i++) {
+        apr_int64_t id = APR_ARRAY_IDX(app->users, i, apr_int64_t);
+        apr_size_t length = strlen(b24bg_value_handler_url(pool, app->worker_url, id));
+        if (length > B24BG_VALUE_WORKER_URL_MAX) {
+            return apr_psprintf(pool,
+                                "B24bgUsers \"%" APR_INT64_T_FMT "\": with u=%" APR_INT64_T_FMT
+                                " B24bgWorkerURL has %" APR_SIZE_T_FMT
+                                " characters, and %d are allowed",
+                                id, id, length, B24BG_VALUE_WORKER_URL_MAX);
+        }
+    }
+    return NULL;
+}
+
+/* The portal takes no registration without an error URL. */
+static const char *check_registration(apr_pool_t *pool, const b24bg_app_t *app)
+{
+    if (!app->rest.client_id || !app->worker_url == !app->error_url) {
+        return NULL;
+    }
+    return apr_psprintf(pool,
+                        "<B24bgApp \"%s\">: %s is missing: with B24bgClient, B24bgWorkerURL and "
+                        "B24bgErrorURL are allowed together only",
+                        app->name, app->worker_url ? "B24bgErrorURL" : "B24bgWorkerURL");
+}
+
 static const char *build_page(apr_pool_t *pool, b24bg_app_t *app)
 {
     apr_array_header_t *urls = apr_array_make(pool, app->scripts->nelts + 1, sizeof(const char *));
@@ -523,6 +698,12 @@ static const char *finish_app(cmd_parms *cmd, b24bg_app_t *app)
 {
     const char *error = check_urls(cmd->pool, app);
 
+    if (!error) {
+        error = check_users(cmd->pool, app);
+    }
+    if (!error) {
+        error = check_registration(cmd->pool, app);
+    }
     if (!error) {
         error = build_page(cmd->pool, app);
     }
@@ -615,6 +796,10 @@ static const char *open_app(cmd_parms *cmd, void *conf, const char *arguments)
     AP_INIT_TAKE1(name, take1, (void *)&setter##_setter, RSRC_CONF, help)
 #define TWO(name, setter, help)                                                                    \
     AP_INIT_TAKE2(name, take2, (void *)&setter##_setter, RSRC_CONF, help)
+#define THREE(name, setter, help)                                                                  \
+    AP_INIT_TAKE3(name, take3, (void *)&setter##_setter, RSRC_CONF, help)
+#define COMMAND(name, setter, help)                                                                \
+    AP_INIT_TAKE_ARGV(name, take_argv, (void *)&setter##_setter, RSRC_CONF, help)
 #define MANY(name, setter, help)                                                                   \
     AP_INIT_ITERATE(name, take1, (void *)&setter##_setter, RSRC_CONF, help)
 
@@ -626,6 +811,8 @@ const command_rec b24bg_directives[] = {
     ONE("B24bgWorkerURL", worker_url, "public URL of the worker, at most 255 characters"),
     ONE("B24bgErrorURL", error_url,
         "public URL for notices, without a query, at most 200 characters"),
+    ONE("B24bgTitle", title, "TITLE of the registration, at most 255 characters"),
+    MANY("B24bgUsers", user, "ids of the portal users to register for, in place of all"),
     MANY("B24bgScript", script, "scripts to attach after the load event, in order"),
     ONE("B24bgBX24", bx24, "on, off, or the URL of a copy of BX24.js to attach before the scripts"),
     ONE("B24bgMaxBody", max_body, "largest body in bytes, 16384 to 1048576"),
@@ -635,6 +822,12 @@ const command_rec b24bg_directives[] = {
          "hosts of the portals served, as crm.example.com or *.bitrix24.ru"),
     TWO("B24bgSlowLimit", slow_limit,
         "Bitrix24's rule: time of a slow load, and how many are allowed"),
+    ONE("B24bgRebind", rebind, "on or off: bind again after a confirmed loss"),
+    THREE("B24bgRebindBackoff", rebind_backoff,
+          "first delay, longest delay, and how many binds a day"),
+    ONE("B24bgSilence", silence, "time without loads after which the portal is asked, or off"),
+    COMMAND("B24bgAlertCmd", alert_command,
+            "command to run when something has happened, and its arguments"),
     MANY("B24bgAuthServer", auth_server,
          "the servers that may be asked about tokens, as https://oauth.bitrix.info"),
     TWO("B24bgTimeout", timeout, "outgoing calls: time to connect, and in all"),

@@ -13,6 +13,8 @@ def configtest(tmp_path):
         for name in ("page.html", "empty.html"):
             (server.root / name).write_text("<p>own</p>" if name == "page.html" else "")
         (server.root / "large.html").write_text("x" * 70000)
+        (server.root / "alert").write_text("#!/bin/sh\n")
+        (server.root / "alert").chmod(0o755)
         before = sorted(tmp_path.rglob("*"))
         code, text = server.configtest()
         assert sorted(tmp_path.rglob("*")) == before
@@ -30,6 +32,8 @@ def host(lines):
 
 LOCATION = '<Location "/w">\nSetHandler b24bg-worker\n</Location>\n'
 URL = "https://worker.example.com/b24/worker"
+CLIENT = "B24bgClient local.5f0c1d2e3a4b56.12345678\n"
+USERS_255 = f"B24bgWorkerURL {'https://w.example.com/'.ljust(255 - len('?u=1234'), 'x')}\n"
 
 GOOD = {
     "nothing": "",
@@ -38,6 +42,13 @@ GOOD = {
     "everything": "B24bgMaxPortals 10\n" + app(f"""
         B24bgWorkerURL {URL}?u=5
         B24bgErrorURL https://worker.example.com/b24/error
+        B24bgTitle "Telephony of Example Ltd"
+        B24bgUsers 1 7
+        B24bgUsers 42
+        B24bgRebind on
+        B24bgRebindBackoff 60s 6h 4
+        B24bgSilence 30m
+        B24bgAlertCmd alert one "two three" ""
         B24bgScript https://worker.example.com/a.js https://cdn.example.com/b.js
         B24bgScript /c.js
         B24bgBX24 on
@@ -59,6 +70,26 @@ GOOD = {
     "http allowed below": app("B24bgWorkerURL http://worker.example.com/w\nB24bgAllowHTTP on"),
     "255 characters": app("B24bgWorkerURL https://w.example.com/".ljust(255 + 15, "x")),
     "200 characters": app("B24bgErrorURL https://w.example.com/".ljust(200 + 14, "x")),
+    "longest title": app(f"B24bgTitle {'ж' * 255}"),
+    "title with quotes": app("""B24bgTitle 'say "x" <&>'"""),
+    "one user": app("B24bgUsers 1"),
+    "largest user": app("B24bgUsers 2147483647"),
+    "100 users": app("B24bgUsers " + " ".join(map(str, range(1, 101)))),
+    "255 characters with a user": app(USERS_255 + "B24bgUsers 7 1234"),
+    "users before the URL": app("B24bgUsers 1234\n" + USERS_255),
+    "users without a URL": app(CLIENT + "B24bgUsers 1234"),
+    "rebind off": app("B24bgRebind off"),
+    **{f"backoff {words}": app(f"B24bgRebindBackoff {words}")
+       for words in ("0 0 1", "0 2s 24", "60 60 4", "24h 24h 1", "500ms 1440m 24")},
+    **{f"silence {word}": app(f"B24bgSilence {word}")
+       for word in ("off", "OFF", "1s", "1000ms", "90m", "24h")},
+    "command alone": app("B24bgAlertCmd alert"),
+    "absolute command": app("B24bgAlertCmd {root}/alert you@example.com"),
+    "command of the machine": app("B24bgAlertCmd /bin/sh -c true"),
+    "client and both URLs": app(f"{CLIENT}B24bgWorkerURL {URL}\nB24bgErrorURL {URL}"),
+    "client and no URL": app(CLIENT),
+    "one URL and no client": app(f"B24bgWorkerURL {URL}"),
+    "error URL and no client": app(f"B24bgErrorURL {URL}"),
     "BX24 off": app("B24bgScript /a.js\nB24bgBX24 off"),
     "BX24 elsewhere": app("B24bgBX24 https://cdn.example.com/bx24.js"),
     "empty page": app("B24bgPage empty.html"),
@@ -89,7 +120,9 @@ BAD = {
     **{f"{line.split()[0]} outside": (line, [line.split()[0], "<B24bgApp"]) for line in (
         f"B24bgWorkerURL {URL}", "B24bgErrorURL https://w.example.com/e", "B24bgScript /a.js",
         "B24bgBX24 on", "B24bgMaxBody 65536", "B24bgPage page.html", "B24bgPortals a.example",
-        "B24bgSlowLimit 5s 10", "B24bgAllowHTTP on")},
+        "B24bgSlowLimit 5s 10", "B24bgAllowHTTP on", "B24bgTitle x", "B24bgUsers 1",
+        "B24bgRebind on", "B24bgRebindBackoff 60s 6h 4", "B24bgSilence 30m",
+        "B24bgAlertCmd alert")},
     "in a Location": (f'<Location "/w">\nB24bgWorkerURL {URL}\n</Location>', ["B24bgWorkerURL"]),
     "B24bgMaxPortals in an app": (app("B24bgMaxPortals 10"), ["B24bgMaxPortals", "B24bgApp"]),
     "B24bgMaxPortals in a host": (host("B24bgMaxPortals 10"), ["B24bgMaxPortals", "<VirtualHost>"]),
@@ -156,6 +189,50 @@ BAD = {
                                        for i in range(20))), ["B24bgScript", "2048"]),
     "bad BX24": (app("B24bgBX24 maybe"), ["B24bgBX24", '"maybe"', "on", "off", "URL"]),
     "BX24 over http": (app("B24bgBX24 http://cdn.example.com/bx24.js"), ["B24bgBX24", "https"]),
+    # the registration
+    "no title": (app('B24bgTitle ""'), ["B24bgTitle", "one argument", "255"]),
+    "title of two words": (app("B24bgTitle two words"), ["B24bgTitle", "one argument"]),
+    "long title": (app(f"B24bgTitle {'ж' * 256}"), ["B24bgTitle", '"\\xd0\\xb6', "255"]),
+    **{f"title {text!r}": (app(f'B24bgTitle "a{text}b"'), ["B24bgTitle", "control characters"])
+       for text in ("\t", "\x1b[31m", "\x7f", "\x85")},
+    **{f"user {value}": (app(f"B24bgUsers 5 '{value}'"),
+                         ["B24bgUsers", f'"{value}"', "from 1 to 2147483647"])
+       for value in ("0", "-1", "2147483648", "anna", "1,2", "7.5", "99999999999999999999")},
+    "user twice": (app("B24bgUsers 5 7\nB24bgUsers 5"), ["B24bgUsers", '"5"', "once"]),
+    "user twice, written otherwise": (app("B24bgUsers 5 005"), ["B24bgUsers", '"005"', "once"]),
+    "101 users": (app("B24bgUsers " + " ".join(map(str, range(1, 102)))),
+                  ["B24bgUsers", '"101"', "100"]),
+    "no user": (app("B24bgUsers"), ["B24bgUsers"]),
+    "256 characters with a user": (app(USERS_255 + "B24bgUsers 1234 12345"),
+                                   ["B24bgUsers", '"12345"', "B24bgWorkerURL", "256", "255"]),
+    "256 characters, URL last": (app("B24bgUsers 12345\n" + USERS_255), ["B24bgUsers", "255"]),
+    "not a switch for rebind": (app("B24bgRebind often"), ["B24bgRebind", '"often"', "on", "off"]),
+    **{f"backoff {words}": (app(f"B24bgRebindBackoff {words}"),
+                            ["B24bgRebindBackoff", f'"{words}"', *allowed])
+       for words, *allowed in (
+           ("-1s 6h 4", "first delay", "0ms", "86400s"), ("25h 25h 4", "first delay", "86400s"),
+           ("soon 6h 4", "first delay"), ("60s 59s 4", "longest delay", "60000ms", "86400s"),
+           ("60s 25h 4", "longest delay", "86400s"), ("60s 1d 4", "longest delay"),
+           ("60s 6h 0", "from 1 to 24"), ("60s 6h 25", "from 1 to 24"),
+           ("60s 6h x", "from 1 to 24"))},
+    **{f"backoff of {len(words.split())}": (app(f"B24bgRebindBackoff {words}"),
+                                            ["B24bgRebindBackoff", "three arguments"])
+       for words in ("60s", "60s 6h", "60s 6h 4 5")},
+    **{f"silence {value}": (app(f"B24bgSilence {value}"),
+                            ["B24bgSilence", f'"{value}"', "off", "1000ms", "86400s"])
+       for value in ("0", "999ms", "25h", "on", "30x", "-5m")},
+    **{f"command {name}": (app(f"B24bgAlertCmd {name} s3cret-argument"),
+                           ["B24bgAlertCmd", f'{name.removeprefix("{root}")}": ', "executable file",
+                            "ServerRoot"])
+       for name in ("nowhere", "htdocs", "page.html", "{root}/nowhere", "{root}/page.html",
+                    "alert/x", "sh")},
+    "no command": (app("B24bgAlertCmd"), ["B24bgAlertCmd", "argument"]),
+    "empty command": (app('B24bgAlertCmd "" x'), ["B24bgAlertCmd", '""', "executable file"]),
+    **{f"client without B24bg{missing}URL": (
+        app(f"{CLIENT}B24bg{given}URL {URL}"),
+        ["<B24bgApp", '"one"', f"B24bg{missing}URL is missing", "B24bgClient"])
+       for given, missing in (("Worker", "Error"), ("Error", "Worker"))},
+    "client last": (app(f"B24bgWorkerURL {URL}\n{CLIENT}"), ["B24bgErrorURL is missing"]),
     # numbers
     **{f"{directive} {form.format(value)}": (
         app(f"{directive} {form.format(value)}") if directive != "B24bgMaxPortals" else
@@ -190,7 +267,7 @@ def test_bad(configtest, name):
     code, text = configtest(conf)
     assert code == 1, text
     assert all(fragment in text for fragment in fragments), text
-    assert "Syntax OK" not in text
+    assert "Syntax OK" not in text and "s3cret" not in text
 
 
 WARNED = {

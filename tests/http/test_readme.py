@@ -468,7 +468,7 @@ def test_the_variables_are_all_of_them():
 
 
 def test_the_directives_exist():
-    known = names(r'(?:AP_INIT_\w+|ONE|TWO|MANY)\("<?(B24bg\w+)"',
+    known = names(r'(?:AP_INIT_\w+|ONE|TWO|THREE|MANY|COMMAND)\("<?(B24bg\w+)"',
                   "mod_b24bg/mod_b24bg_directives.c")
     assert known
     for path in ("README.md", "CHANGELOG.md", "SECURITY.md"):
