@@ -222,7 +222,7 @@ editor() {{ echo a-secret >"$1"; }}
 
 def shell(text):
     """Runs commands of README; what they printed."""
-    run = subprocess.run(["bash", "-euo", "pipefail", "-c", SHELL + text], text=True,
+    run = subprocess.run(["bash", "-euo", "pipefail", "-c", SHELL + text], text=True, cwd=ROOT,
                          capture_output=True, timeout=PATIENCE)
     assert run.returncode == 0, text + run.stdout + run.stderr
     return run.stdout
@@ -294,7 +294,7 @@ def shell_block(holding):
 
 def test_the_shell_blocks_are_all_run():
     assert len(blocks("shell")) == len({shell_block(what) for what in (
-        "telephony.secret", ".dump |", "rm -f", "psql")})
+        "telephony.secret", ".dump |", "rm -f", "psql", "alert-mail")})
 
 
 def test_the_secret_file_is_taken(telephony, tmp_path):
@@ -351,6 +351,105 @@ def test_the_reasons_of_refusal_are_those_of_the_code():
     code = "".join((ROOT / "mod_b24bg" / name).read_text()
                    for name in ("b24bg_task.c", "b24bg_rest.c"))
     assert "foreign" in shown and all(f'"{reason}"' in code for reason in shown)
+
+
+def section(title):
+    return README.split(f"### {title}\n")[1].split("\n### ")[0]
+
+
+def first_cells(text):
+    return re.findall(r"^\| `([\w-]+)` \|", text, re.M)
+
+
+def test_the_reasons_of_blocked_are_those_of_the_code():
+    header = (ROOT / "include" / "b24bg_registration.h").read_text()
+    reasons = header.split("B24BG_REGISTRATION_REASONS(X)")[1].split("\n\n")[0]
+    assert first_cells(section("Registered, and registered again")) \
+        == re.findall(r'X\(\w+, "([\w-]+)"\)', reasons)
+
+
+# The alert command
+
+ALERT = ROOT / "conf" / "b24bg-alert-mail"
+TEXTS = ["you@example.com", "disabled", "telephony", samples.MEMBER_ID, "crm.example.com",
+         "the worker was switched off; $(false) `false` \\n ж"]
+
+
+class Mails:
+    """A sendmail that keeps what it gets."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        folder.chmod(0o777)
+        self.program("#!/bin/sh\necho \"$@\" >{0}/arguments\ncat >{0}/mail\n".format(folder))
+
+    def program(self, text):
+        (self.folder / "sendmail").write_text(text)
+        (self.folder / "sendmail").chmod(0o755)
+
+    @property
+    def path(self):
+        """As the module sets it, with this sendmail in front."""
+        code = (ROOT / "mod_b24bg" / "b24bg_alert.c").read_text()
+        return f"{self.folder}:" + re.search(r'"PATH=([^"]+)"', code)[1]
+
+    def run(self, *texts):
+        """As the module runs it."""
+        return subprocess.run([ALERT, *texts], cwd="/", stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE,
+                              env={"PATH": self.path, "LANG": "C.UTF-8"})
+
+    def taken(self):
+        """(arguments, head, body) of the only mail"""
+        arguments = (self.folder / "arguments").read_text().split()
+        head, _, body = (self.folder / "mail").read_text().partition("\n\n")
+        return arguments, dict(line.split(": ", 1) for line in head.splitlines()), body
+
+
+@pytest.fixture
+def mails(here):  # noqa: F811
+    return Mails(pathlib.Path(here("/etc/apache2/b24bg")).parent / "bin")
+
+
+def test_the_events_are_those_of_the_script():
+    known = re.findall(r"^([a-z-]+)\) what=", ALERT.read_text(), re.M)
+    assert first_cells(section("The alert command")) == known and len(known) == 7
+
+
+def test_the_alert_command_can_be_tried(telephony, mails, monkeypatch):
+    copy = pathlib.Path(telephony.here("/etc/apache2/b24bg/b24bg-alert-mail"))
+    copy.unlink()
+    monkeypatch.setenv("PATH", mails.path)
+    telephony.run(shell_block("alert-mail"))
+    assert copy.read_bytes() == ALERT.read_bytes()
+    arguments, head, body = mails.taken()
+    assert arguments == ["-i", "you@example.com"] and head["To"] == "you@example.com"
+    assert head["Subject"] == "b24bg disabled: telephony at crm.example.com"
+    assert samples.MEMBER_ID in body and "\nonly a trial\n" in body
+
+
+def test_the_alert_mail_holds_what_it_was_told(mails):
+    done = mails.run(*TEXTS)
+    assert (done.returncode, done.stdout) == (0, "")
+    _, head, body = mails.taken()
+    assert head["Content-Type"] == "text/plain; charset=utf-8"
+    assert all(text in body for text in TEXTS[1:])
+    assert "Bitrix24 has deleted the registration" in body
+    assert mails.run(TEXTS[0], "never-heard-of", *TEXTS[2:]).returncode == 0
+    assert "never-heard-of" in mails.taken()[1]["Subject"]
+
+
+def test_an_alert_mail_that_fails_is_tried_again(mails):
+    """By the exit code, with a reason for the error log."""
+    mails.program("#!/bin/sh\necho mail system is down >&2\nexit 75\n")
+    done = mails.run(*TEXTS)
+    assert (done.returncode, done.stdout) == (75, "mail system is down\n")
+    (mails.folder / "sendmail").unlink()
+    done = mails.run(*TEXTS)
+    assert done.returncode == 127 and "sendmail" in done.stdout
+    done = mails.run(*TEXTS[:5])
+    assert done.returncode == 3 and "usage: " in done.stdout
 
 
 @pytest.mark.parametrize("mode", ["known", "strict", "off"])
