@@ -1,7 +1,7 @@
-#include "b24bg_rest.h"
+#include "b24bg_rest_parts.h"
 
 #include "b24bg_form.h"
-#include "b24bg_install.h"
+#include "b24bg_placement.h"
 #include "b24bg_value.h"
 
 #include <apr_cstr.h>
@@ -9,20 +9,14 @@
 #include <apr_strings.h>
 
 #include <assert.h>
-#include <jansson.h>
 #include <string.h>
 
-/* Longest text from outside in a log line: header. */
-#define DETAIL_LONGEST 300
 /* The longest documented code has 31 characters. */
 #define CODE_LONGEST 64
 /* Tokens, secrets and keys are unbroken runs of at least 32 letters and digits (protocol.md 1.3);
  * no word of a message is as long as this. */
 #define SECRET_SHORTEST 24
-#define TEXT_LONGEST 4096
 #define ENDPOINT_LONGEST 512
-/* The end of year 9999: keeps a time in microseconds far from overflow. */
-#define SECONDS_LAST APR_INT64_C(253402300799)
 
 static const char *const class_names[] = {"ok",        "expired", "again", "no-token", "not-admin",
                                           "wrong-app", "payment", "gone",  "moved",    "wrong"};
@@ -86,12 +80,17 @@ const char *b24bg_rest_class_name(b24bg_rest_class_e result)
 
 /* Texts for logs */
 
-static void set_result(b24bg_rest_result_t *result, b24bg_rest_class_e class, const char *code,
-                       const char *detail)
+void b24bg_rest_set(b24bg_rest_result_t *result, b24bg_rest_class_e class, const char *code,
+                    const char *detail)
 {
     result->class = class;
     result->code = code;
     result->detail = detail;
+}
+
+void b24bg_rest_set_garbage(b24bg_rest_result_t *result, const char *detail)
+{
+    b24bg_rest_set(result, B24BG_REST_AGAIN, "garbage", detail);
 }
 
 static int is_secret(const char *run, apr_size_t length)
@@ -118,7 +117,7 @@ static apr_size_t run_length(const char *text)
 
 /* What a server says goes to logs, and it might repeat the token that it was asked with. Hidden
  * before it is cut: half a secret is not recognised. */
-static const char *quote(apr_pool_t *pool, const char *text, apr_size_t longest)
+const char *b24bg_rest_quote(apr_pool_t *pool, const char *text, apr_size_t longest)
 {
     char *shown = apr_pstrdup(pool, text);
     char *to = shown;
@@ -185,11 +184,13 @@ static void classify_error(apr_pool_t *pool, const b24bg_http_answer_t *answer, 
 
     text = text ? text : "";
     if (!code || !*code) {
-        set_result(result, B24BG_REST_AGAIN, "garbage", quote(pool, text, DETAIL_LONGEST));
+        b24bg_rest_set(result, B24BG_REST_AGAIN, "garbage",
+                       b24bg_rest_quote(pool, text, B24BG_REST_DETAIL_MAX));
         return;
     }
-    set_result(result, class_of(code, text, answer->status), quote(pool, code, CODE_LONGEST),
-               quote(pool, text, DETAIL_LONGEST));
+    b24bg_rest_set(result, class_of(code, text, answer->status),
+                   b24bg_rest_quote(pool, code, CODE_LONGEST),
+                   b24bg_rest_quote(pool, text, B24BG_REST_DETAIL_MAX));
 }
 
 static void classify_status(apr_pool_t *pool, const b24bg_http_answer_t *answer, int is_object,
@@ -199,29 +200,29 @@ static void classify_status(apr_pool_t *pool, const b24bg_http_answer_t *answer,
 
     if (answer->status == 302 && answer->location) {
         detail = apr_pstrcat(pool, detail, " to ", answer->location, NULL);
-        set_result(result, B24BG_REST_MOVED, "http", quote(pool, detail, DETAIL_LONGEST));
+        b24bg_rest_set(result, B24BG_REST_MOVED, "http",
+                       b24bg_rest_quote(pool, detail, B24BG_REST_DETAIL_MAX));
     } else if (is_passing(answer->status)) {
-        set_result(result, B24BG_REST_AGAIN, "http", detail);
+        b24bg_rest_set(result, B24BG_REST_AGAIN, "http", detail);
     } else if (answer->status < 200 || answer->status > 299) {
-        set_result(result, B24BG_REST_WRONG, "http", detail);
+        b24bg_rest_set(result, B24BG_REST_WRONG, "http", detail);
     } else if (!is_object) {
         detail = apr_pstrcat(pool, detail, " without a JSON object", NULL);
-        set_result(result, B24BG_REST_AGAIN, "garbage", detail);
+        b24bg_rest_set(result, B24BG_REST_AGAIN, "garbage", detail);
     } else {
-        set_result(result, B24BG_REST_OK, "", "");
+        b24bg_rest_set(result, B24BG_REST_OK, "", "");
     }
 }
 
-/* The object that was answered, or NULL where the result is not OK. */
-static json_t *read_answer(apr_pool_t *pool, const b24bg_http_answer_t *answer,
-                           b24bg_rest_result_t *result)
+json_t *b24bg_rest_read_answer(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                               b24bg_rest_result_t *result)
 {
     json_t *json;
 
     if (answer->outcome != B24BG_HTTP_ANSWERED) {
-        set_result(result, B24BG_REST_AGAIN,
-                   answer->outcome == B24BG_HTTP_TOO_LARGE ? "garbage" : "network",
-                   quote(pool, answer->error, DETAIL_LONGEST));
+        b24bg_rest_set(result, B24BG_REST_AGAIN,
+                       answer->outcome == B24BG_HTTP_TOO_LARGE ? "garbage" : "network",
+                       b24bg_rest_quote(pool, answer->error, B24BG_REST_DETAIL_MAX));
         return NULL;
     }
     json = parse(pool, answer);
@@ -236,13 +237,12 @@ static json_t *read_answer(apr_pool_t *pool, const b24bg_http_answer_t *answer,
 void b24bg_rest_classify(apr_pool_t *pool, const b24bg_http_answer_t *answer,
                          b24bg_rest_result_t *result)
 {
-    read_answer(pool, answer, result);
+    b24bg_rest_read_answer(pool, answer, result);
 }
 
 /* Members */
 
-/* A string of 1 to `longest` bytes without control characters, copied, or NULL. */
-static const char *read_text(apr_pool_t *pool, const json_t *value, apr_size_t longest)
+const char *b24bg_rest_read_text(apr_pool_t *pool, const json_t *value, apr_size_t longest)
 {
     const char *text = json_string_value(value);
     apr_size_t length = text ? strlen(text) : 0;
@@ -259,34 +259,8 @@ static const char *read_text(apr_pool_t *pool, const json_t *value, apr_size_t l
     return apr_pstrmemdup(pool, text, length);
 }
 
-/* The same as an installation may bring (b24bg_install). */
-static const char *read_token(apr_pool_t *pool, const json_t *value)
-{
-    const char *text = read_text(pool, value, B24BG_INSTALL_TOKEN_MAX);
-    const char *at;
-
-    for (at = text; at && *at; at++) {
-        if (!apr_isgraph(*at)) {
-            return NULL;
-        }
-    }
-    return text;
-}
-
-/* What need not be there; "" then. 0 if it is there and something else. */
-static int read_scope(apr_pool_t *pool, const json_t *value, const char **scope)
-{
-    *scope = "";
-    if (!value || json_is_null(value) || (json_is_string(value) && !*json_string_value(value))) {
-        return 1;
-    }
-    *scope = read_text(pool, value, TEXT_LONGEST);
-    return *scope != NULL;
-}
-
-/* A number, or PHP's habit, a string of digits; left alone if there is none. 0 if it is anything
- * else. */
-static int read_number(apr_pool_t *pool, const json_t *value, apr_int64_t max, apr_int64_t *number)
+int b24bg_rest_read_number(apr_pool_t *pool, const json_t *value, apr_int64_t max,
+                           apr_int64_t *number)
 {
     if (!value || json_is_null(value)) {
         return 1;
@@ -302,25 +276,7 @@ static int read_number(apr_pool_t *pool, const json_t *value, apr_int64_t max, a
     return 1;
 }
 
-static const char *read_member_id(apr_pool_t *pool, const json_t *value)
-{
-    const char *text = read_text(pool, value, B24BG_MEMBER_ID_LENGTH);
-    char *lower;
-    char *at;
-
-    if (!text || strlen(text) != B24BG_MEMBER_ID_LENGTH ||
-        strspn(text, "0123456789abcdefABCDEF") != B24BG_MEMBER_ID_LENGTH) {
-        return NULL;
-    }
-    lower = apr_pstrdup(pool, text);
-    for (at = lower; *at; at++) {
-        *at = (char)apr_tolower(*at);
-    }
-    return lower;
-}
-
-/* "host" or "host:port" in lower case, or NULL. */
-static const char *read_place(apr_pool_t *pool, const char *text)
+const char *b24bg_rest_read_place(apr_pool_t *pool, const char *text)
 {
     const char *place;
 
@@ -394,15 +350,8 @@ static int split_origin(const char *url, origin_t *origin)
     return length > 0;
 }
 
-typedef struct {
-    const char *url;
-    const char *host;
-} endpoint_t;
-
-/* Takes a client_endpoint apart and puts it together again from what was checked, so that nothing
- * is left that curl could read in another way. 0 if it may not be called. */
-static int check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const char *text,
-                          endpoint_t *endpoint)
+int b24bg_rest_check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const char *text,
+                              b24bg_rest_endpoint_t *endpoint)
 {
     const char *place;
     const char *scheme;
@@ -412,7 +361,7 @@ static int check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const c
         origin.port > 65535 || !good_path(origin.rest)) {
         return 0;
     }
-    place = read_place(pool, apr_pstrmemdup(pool, origin.host, origin.host_length));
+    place = b24bg_rest_read_place(pool, apr_pstrmemdup(pool, origin.host, origin.host_length));
     if (!place || strchr(place, ':') ||
         !b24bg_value_patterns_fit(app->portals, apr_psprintf(pool, "%s:%d", place, origin.port))) {
         return 0;
@@ -456,20 +405,7 @@ const char *b24bg_rest_auth_server(const b24bg_rest_app_t *app, const char *endp
 
 /* Asking */
 
-static int is_auth_server(const b24bg_rest_app_t *app, const char *server)
-{
-    int i;
-
-    for (i = 0; i < app->auth_servers->nelts; i++) {
-        if (strcmp(APR_ARRAY_IDX(app->auth_servers, i, const char *), server) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Everything but RFC 3986's unreserved characters. */
-static const char *encode(apr_pool_t *pool, const char *text)
+const char *b24bg_rest_encode(apr_pool_t *pool, const char *text)
 {
     static const char digits[] = "0123456789ABCDEF";
     char *encoded = apr_palloc(pool, 3 * strlen(text) + 1);
@@ -489,200 +425,12 @@ static const char *encode(apr_pool_t *pool, const char *text)
     return encoded;
 }
 
-static void fill_request(const b24bg_rest_app_t *app, const char *url, const char *body,
-                         b24bg_http_request_t *request)
+void b24bg_rest_fill(const b24bg_rest_app_t *app, const char *url, const char *body,
+                     b24bg_http_request_t *request)
 {
     request->url = url;
     request->content_type = "application/x-www-form-urlencoded";
     request->body = body;
     request->length = strlen(body);
     request->options = &app->http;
-}
-
-apr_status_t b24bg_rest_ask_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                                     const char *auth_server, const char *access_token,
-                                     b24bg_http_request_t *request)
-{
-    if (!auth_server || !is_auth_server(app, auth_server)) {
-        return APR_EACCES;
-    }
-    if (!access_token || !*access_token) {
-        return APR_EINVAL;
-    }
-    fill_request(app, apr_pstrcat(pool, auth_server, "/rest/app.info", NULL),
-                 apr_pstrcat(pool, "auth=", encode(pool, access_token), NULL), request);
-    return APR_SUCCESS;
-}
-
-apr_status_t b24bg_rest_ask_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                                   const char *auth_server, const char *refresh_token,
-                                   b24bg_http_request_t *request)
-{
-    const char *body;
-
-    if (!auth_server || !is_auth_server(app, auth_server)) {
-        return APR_EACCES;
-    }
-    if (!app->client_id || !app->client_secret) {
-        return APR_EINCOMPLETE;
-    }
-    if (!refresh_token || !*refresh_token) {
-        return APR_EINVAL;
-    }
-    body = apr_pstrcat(pool, "grant_type=refresh_token&client_id=", encode(pool, app->client_id),
-                       "&client_secret=", encode(pool, app->client_secret),
-                       "&refresh_token=", encode(pool, refresh_token), NULL);
-    fill_request(app, apr_pstrcat(pool, auth_server, "/oauth/token/", NULL), body, request);
-    return APR_SUCCESS;
-}
-
-/* Reading the two answers */
-
-static void set_outside(b24bg_rest_result_t *result, apr_pool_t *pool, const char *endpoint)
-{
-    set_result(
-        result, B24BG_REST_WRONG, "outside",
-        apr_pstrcat(pool, quote(pool, endpoint, DETAIL_LONGEST / 2), " may not be called", NULL));
-}
-
-static void set_garbage(b24bg_rest_result_t *result, const char *detail)
-{
-    set_result(result, B24BG_REST_AGAIN, "garbage", detail);
-}
-
-/* All but the endpoint, which the caller checks. 0 if something is missing or has another type. */
-static int read_identity(apr_pool_t *pool, const json_t *fields, b24bg_rest_identity_t *identity)
-{
-    const json_t *install = json_object_get(fields, "install");
-    const json_t *installed = json_object_get(install, "installed");
-    apr_int64_t seconds = 0;
-
-    identity->user_id = -1;
-    identity->member_id = read_member_id(pool, json_object_get(install, "member_id"));
-    identity->domain = read_place(pool, json_string_value(json_object_get(install, "domain")));
-    identity->client_endpoint =
-        read_text(pool, json_object_get(install, "client_endpoint"), TEXT_LONGEST);
-    identity->installed = json_is_true(installed);
-    if (!identity->member_id || !identity->domain || !identity->client_endpoint ||
-        !json_is_boolean(installed) ||
-        !read_scope(pool, json_object_get(fields, "scope"), &identity->scope) ||
-        !read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX, &identity->user_id) ||
-        !read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &seconds)) {
-        return 0;
-    }
-    identity->expires = apr_time_from_sec(seconds);
-    return identity->user_id >= 0;
-}
-
-static int is_endpoint_of(const endpoint_t *endpoint, const char *domain)
-{
-    apr_size_t length = strcspn(domain, ":");
-
-    return strlen(endpoint->host) == length && memcmp(endpoint->host, domain, length) == 0;
-}
-
-void b24bg_rest_read_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                              const b24bg_http_answer_t *answer, b24bg_rest_identity_t *identity,
-                              b24bg_rest_result_t *result)
-{
-    const json_t *fields = json_object_get(read_answer(pool, answer, result), "result");
-    b24bg_rest_identity_t found;
-    endpoint_t endpoint;
-
-    if (result->class != B24BG_REST_OK) {
-        /* We sent a token and nothing else, so it is the token that is meant: protocol.md 6.3. */
-        if (apr_cstr_casecmp(result->code, "invalid_client") == 0) {
-            result->class = B24BG_REST_NO_TOKEN;
-        }
-        return;
-    }
-    found.client_id = read_text(pool, json_object_get(fields, "client_id"), TEXT_LONGEST);
-    if (!found.client_id || !read_identity(pool, fields, &found)) {
-        set_garbage(result, "an identity with a member that is missing or no good");
-    } else if (!app->client_id || strcmp(found.client_id, app->client_id) != 0) {
-        set_result(result, B24BG_REST_WRONG_APP, "foreign",
-                   "the token was issued for another application");
-    } else if (!check_endpoint(pool, app, found.client_endpoint, &endpoint) ||
-               !is_endpoint_of(&endpoint, found.domain)) {
-        set_outside(result, pool, found.client_endpoint);
-    } else {
-        found.client_endpoint = endpoint.url;
-        *identity = found;
-    }
-}
-
-static int read_tokens(apr_pool_t *pool, const json_t *fields, apr_time_t now,
-                       b24bg_rest_tokens_t *tokens)
-{
-    apr_int64_t expires = 0;
-    apr_int64_t expires_in = -1;
-
-    tokens->user_id = 0;
-    tokens->access_token = read_token(pool, json_object_get(fields, "access_token"));
-    tokens->refresh_token = read_token(pool, json_object_get(fields, "refresh_token"));
-    tokens->member_id = read_member_id(pool, json_object_get(fields, "member_id"));
-    tokens->client_endpoint =
-        read_text(pool, json_object_get(fields, "client_endpoint"), TEXT_LONGEST);
-    if (!tokens->access_token || !tokens->refresh_token || !tokens->member_id ||
-        !tokens->client_endpoint ||
-        !read_scope(pool, json_object_get(fields, "scope"), &tokens->scope) ||
-        !read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX, &tokens->user_id) ||
-        !read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &expires) ||
-        !read_number(pool, json_object_get(fields, "expires_in"), SECONDS_LAST, &expires_in)) {
-        return 0;
-    }
-    tokens->expires = expires == 0 && expires_in >= 0 ? now + apr_time_from_sec(expires_in)
-                                                      : apr_time_from_sec(expires);
-    return 1;
-}
-
-void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                            const b24bg_http_answer_t *answer, apr_time_t now,
-                            b24bg_rest_tokens_t *tokens, b24bg_rest_result_t *result)
-{
-    const json_t *fields = read_answer(pool, answer, result);
-    b24bg_rest_tokens_t found;
-    endpoint_t endpoint;
-
-    if (!fields) {
-        return;
-    }
-    if (!read_tokens(pool, fields, now, &found)) {
-        set_garbage(result, "a token pair with a member that is missing or no good");
-    } else if (!check_endpoint(pool, app, found.client_endpoint, &endpoint)) {
-        set_outside(result, pool, found.client_endpoint);
-    } else {
-        found.client_endpoint = endpoint.url;
-        *tokens = found;
-    }
-}
-
-apr_status_t b24bg_rest_ask_profile(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                                    const char *client_endpoint, const char *access_token,
-                                    b24bg_http_request_t *request)
-{
-    endpoint_t endpoint;
-
-    if (!client_endpoint || !check_endpoint(pool, app, client_endpoint, &endpoint)) {
-        return APR_EACCES;
-    }
-    if (!access_token || !*access_token) {
-        return APR_EINVAL;
-    }
-    fill_request(app, apr_pstrcat(pool, endpoint.url, "profile", NULL),
-                 apr_pstrcat(pool, "auth=", encode(pool, access_token), NULL), request);
-    return APR_SUCCESS;
-}
-
-void b24bg_rest_read_profile(apr_pool_t *pool, const b24bg_http_answer_t *answer,
-                             b24bg_rest_result_t *result)
-{
-    const json_t *fields = json_object_get(read_answer(pool, answer, result), "result");
-    const json_t *admin = json_object_get(fields, "ADMIN");
-
-    if (result->class == B24BG_REST_OK && !json_is_boolean(admin)) {
-        set_garbage(result, "a profile without ADMIN");
-    } else if (result->class == B24BG_REST_OK && !json_is_true(admin)) {
-        set_result(result, B24BG_REST_NOT_ADMIN, "not-admin", "the user is no administrator");
-    }
 }
