@@ -1,5 +1,5 @@
-/* The statements of the store, as data, and how they are run: values in, records out, transactions
- * around. For b24bg_store.c alone.
+/* How the store's statements are run: values in, records out, transactions around. For
+ * b24bg_store.c alone.
  *
  * Pure. Thread: the one that opened the store. The first failure of a call is kept in
  * store->status, and nothing more is sent until the call ends.
@@ -9,38 +9,9 @@
 
 #include "b24bg_store.h"
 #include "b24bg_store_schema.h"
+#include "b24bg_store_statements.h"
 
 #include <apr_dbd.h>
-
-typedef enum {
-    B24BG_SQL_RAISE_CHANGE,
-    B24BG_SQL_TAKE_LEASE,
-    B24BG_SQL_RELEASE_LEASE,
-    B24BG_SQL_ADD_MESSAGE,
-    B24BG_SQL_DUE_MESSAGES,
-    B24BG_SQL_PUT_OFF_MESSAGE,
-    B24BG_SQL_REPLACE_FIELDS,
-    B24BG_SQL_FINISH_MESSAGE,
-    B24BG_SQL_PURGE_MESSAGES,
-    B24BG_SQL_COUNT_MESSAGES,
-    B24BG_SQL_PUT_PORTAL,
-    B24BG_SQL_WIPE_PORTAL,
-    B24BG_SQL_REPLACE_TOKENS,
-    B24BG_SQL_RAISE_COUNTS,
-    B24BG_SQL_GET_PORTAL,
-    B24BG_SQL_PORTALS_SINCE,
-    B24BG_SQL_ADD_EVENT,
-    B24BG_SQL_PRUNE_EVENTS,
-    B24BG_SQL_GET_EVENTS,
-    B24BG_SQL_PUT_REGISTRATION,
-    B24BG_SQL_REGISTRATIONS_OF_PORTAL,
-    B24BG_SQL_REGISTRATIONS_OF_APP,
-    B24BG_SQL_ADD_COMMAND,
-    B24BG_SQL_OPEN_COMMANDS,
-    B24BG_SQL_FINISH_COMMAND,
-    B24BG_SQL_GET_COMMAND,
-    B24BG_SQL_COUNT
-} b24bg_store_sql_e;
 
 struct b24bg_store_t {
     apr_pool_t *pool;

@@ -1,0 +1,208 @@
+#include "b24bg_store_statements.h"
+#include "b24bg_store.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Shapes */
+
+#define SHAPE(type, columns)                                                                       \
+    {                                                                                              \
+        columns, COUNT_OF(columns), sizeof(type)                                                   \
+    }
+static_assert(sizeof(apr_time_t) == sizeof(apr_int64_t), "times are bound as numbers");
+
+static const b24bg_store_column_t message_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_message_t, id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_message_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_message_t, event)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_message_t, fields)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_message_t, received)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_message_t, due)},
+    {B24BG_STORE_SMALL, offsetof(b24bg_store_message_t, attempts)},
+};
+static const b24bg_store_column_t portal_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, member_id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, domain)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, client_endpoint)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, auth_server)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, access_token)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, refresh_token)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, application_token)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_t, scope)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, access_expires)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, refreshed)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, user_id)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, installed)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, last_load)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, loads)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, change)},
+};
+static const b24bg_store_column_t event_columns[] = {
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_event_t, at)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_event_t, what)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_event_t, detail)},
+};
+static const b24bg_store_column_t registration_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, member_id)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, user_id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, state)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, reason)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, key_hash)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, old_key_hash)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, old_key_until)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, bound)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, checked)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, due)},
+    {B24BG_STORE_SMALL, offsetof(b24bg_store_registration_t, attempts)},
+};
+static const b24bg_store_column_t command_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, member_id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, verb)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_command_t, created)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, result)},
+};
+static const b24bg_store_column_t count_columns[] = {{B24BG_STORE_NUMBER, 0}};
+
+static const b24bg_store_shape_t message_shape = SHAPE(b24bg_store_message_t, message_columns);
+static const b24bg_store_shape_t portal_shape = SHAPE(b24bg_store_portal_t, portal_columns);
+/* What is written: all but the last, which the store makes. */
+static const b24bg_store_shape_t portal_values_shape = {
+    portal_columns, COUNT_OF(portal_columns) - 1, sizeof(b24bg_store_portal_t)};
+static const b24bg_store_shape_t event_shape = SHAPE(b24bg_store_event_t, event_columns);
+static const b24bg_store_shape_t registration_shape =
+    SHAPE(b24bg_store_registration_t, registration_columns);
+static const b24bg_store_shape_t command_shape = SHAPE(b24bg_store_command_t, command_columns);
+static const b24bg_store_shape_t count_shape = SHAPE(apr_int64_t, count_columns);
+
+/* Statements. The order of selected columns is that of the shapes. */
+
+#define CHANGE "(SELECT value FROM b24bg_meta WHERE name = 'change')"
+#define PORTAL_COLUMNS                                                                             \
+    "app, member_id, domain, client_endpoint, auth_server, access_token, refresh_token, "          \
+    "application_token, scope, access_expires, refreshed, user_id, installed, last_load, loads"
+#define MESSAGE_COLUMNS "id, app, event, fields, received, due, attempts"
+#define REGISTRATION_COLUMNS                                                                       \
+    "app, member_id, user_id, state, reason, key_hash, old_key_hash, old_key_until, bound, "       \
+    "checked, due, attempts"
+#define COMMAND_COLUMNS "id, app, member_id, verb, created, result"
+
+static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
+    [B24BG_SQL_RAISE_CHANGE] = {"UPDATE b24bg_meta SET value = value + %lld WHERE name = 'change'",
+                                NULL},
+    [B24BG_SQL_TAKE_LEASE] =
+        {"INSERT INTO b24bg_leases (name, holder, until) VALUES (%s, %s, %lld) "
+         "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until "
+         "WHERE b24bg_leases.holder = excluded.holder OR b24bg_leases.until <= %lld",
+         NULL},
+    [B24BG_SQL_RELEASE_LEASE] = {"DELETE FROM b24bg_leases WHERE name = %s AND holder = %s", NULL},
+    [B24BG_SQL_ADD_MESSAGE] = {"INSERT INTO b24bg_inbox (" MESSAGE_COLUMNS ", seq) "
+                               "VALUES (%s, %s, %s, %s, %lld, %lld, 0, " CHANGE " - %lld) "
+                               "ON CONFLICT (id) DO NOTHING",
+                               NULL},
+    [B24BG_SQL_DUE_MESSAGES] =
+        {"SELECT " MESSAGE_COLUMNS " FROM b24bg_inbox "
+         "WHERE done IS NULL AND due <= %lld ORDER BY received, seq LIMIT %lld",
+         &message_shape},
+    [B24BG_SQL_PUT_OFF_MESSAGE] = {"UPDATE b24bg_inbox SET due = %lld, attempts = attempts + 1 "
+                                   "WHERE id = %s AND done IS NULL",
+                                   NULL},
+    [B24BG_SQL_REPLACE_FIELDS] =
+        {"UPDATE b24bg_inbox SET fields = %s WHERE id = %s AND done IS NULL", NULL},
+    [B24BG_SQL_FINISH_MESSAGE] = {"UPDATE b24bg_inbox SET done = %lld, fields = '' "
+                                  "WHERE id = %s AND done IS NULL",
+                                  NULL},
+    [B24BG_SQL_PURGE_MESSAGES] = {"DELETE FROM b24bg_inbox WHERE done < %lld", NULL},
+    [B24BG_SQL_COUNT_MESSAGES] = {"SELECT COUNT(*) FROM b24bg_inbox WHERE done IS NULL",
+                                  &count_shape},
+    [B24BG_SQL_PUT_PORTAL] =
+        {"INSERT INTO b24bg_portals (" PORTAL_COLUMNS ", change) VALUES (%s, %s, %s, %s, %s, %s, "
+         "%s, %s, %s, %lld, %lld, %lld, %lld, %lld, %lld, " CHANGE ") "
+         "ON CONFLICT (app, member_id) DO UPDATE SET domain = excluded.domain, "
+         "client_endpoint = excluded.client_endpoint, auth_server = excluded.auth_server, "
+         "access_token = excluded.access_token, refresh_token = excluded.refresh_token, "
+         "application_token = excluded.application_token, scope = excluded.scope, "
+         "access_expires = excluded.access_expires, refreshed = excluded.refreshed, "
+         "user_id = excluded.user_id, installed = excluded.installed, "
+         "last_load = CASE WHEN excluded.last_load > b24bg_portals.last_load "
+         "THEN excluded.last_load ELSE b24bg_portals.last_load END, "
+         "loads = CASE WHEN excluded.loads > b24bg_portals.loads "
+         "THEN excluded.loads ELSE b24bg_portals.loads END, "
+         "change = excluded.change",
+         &portal_values_shape},
+    [B24BG_SQL_WIPE_PORTAL] = {"UPDATE b24bg_portals SET access_token = '', refresh_token = '', "
+                               "application_token = '', installed = 0, change = " CHANGE " "
+                               "WHERE app = %s AND member_id = %s",
+                               NULL},
+    [B24BG_SQL_REPLACE_TOKENS] = {"UPDATE b24bg_portals SET access_token = %s, refresh_token = %s, "
+                                  "access_expires = %lld, refreshed = %lld, change = " CHANGE " "
+                                  "WHERE app = %s AND member_id = %s AND installed <> 0",
+                                  NULL},
+    [B24BG_SQL_RAISE_COUNTS] =
+        {"UPDATE b24bg_portals SET "
+         "last_load = CASE WHEN %lld > last_load THEN %lld ELSE last_load END, "
+         "loads = CASE WHEN %lld > loads THEN %lld ELSE loads END "
+         "WHERE app = %s AND member_id = %s AND (last_load < %lld OR loads < %lld)",
+         NULL},
+    /* An installed portal goes before one that once had the same domain. Each half of the condition
+     * names an index of its own; with `app` outside SQLite reads all portals of the app. */
+    [B24BG_SQL_GET_PORTAL] =
+        {"SELECT " PORTAL_COLUMNS ", change FROM b24bg_portals "
+         "WHERE (app = %s AND member_id = %s) OR (app = %s AND domain = %s) "
+         "ORDER BY CASE WHEN member_id = %s THEN 0 WHEN installed <> 0 THEN 1 ELSE 2 END, "
+         "change DESC LIMIT 1",
+         &portal_shape},
+    [B24BG_SQL_PORTALS_SINCE] = {"SELECT " PORTAL_COLUMNS ", change FROM b24bg_portals "
+                                 "WHERE change > %lld ORDER BY change",
+                                 &portal_shape},
+    [B24BG_SQL_ADD_EVENT] = {"INSERT INTO b24bg_events (app, member_id, seq, at, what, detail) "
+                             "VALUES (%s, %s, " CHANGE ", %lld, %s, %s)",
+                             NULL},
+    [B24BG_SQL_PRUNE_EVENTS] =
+        {"DELETE FROM b24bg_events WHERE app = %s AND member_id = %s AND seq <= "
+         "(SELECT seq FROM b24bg_events WHERE app = %s AND member_id = %s "
+         "ORDER BY seq DESC LIMIT 1 OFFSET %lld)",
+         NULL},
+    [B24BG_SQL_GET_EVENTS] =
+        {"SELECT at, what, detail FROM b24bg_events "
+         "WHERE app = %s AND member_id = %s ORDER BY at DESC, seq DESC LIMIT %lld",
+         &event_shape},
+    [B24BG_SQL_PUT_REGISTRATION] =
+        {"INSERT INTO b24bg_registrations (" REGISTRATION_COLUMNS ") "
+         "VALUES (%s, %s, %lld, %s, %s, %s, %s, %lld, %lld, %lld, %lld, %lld) "
+         "ON CONFLICT (app, member_id, user_id) DO UPDATE SET state = excluded.state, "
+         "reason = excluded.reason, key_hash = excluded.key_hash, "
+         "old_key_hash = excluded.old_key_hash, old_key_until = excluded.old_key_until, "
+         "bound = excluded.bound, checked = excluded.checked, due = excluded.due, "
+         "attempts = excluded.attempts",
+         &registration_shape},
+    [B24BG_SQL_REGISTRATIONS_OF_PORTAL] = {"SELECT " REGISTRATION_COLUMNS
+                                           " FROM b24bg_registrations "
+                                           "WHERE app = %s AND member_id = %s ORDER BY user_id",
+                                           &registration_shape},
+    [B24BG_SQL_REGISTRATIONS_OF_APP] = {"SELECT " REGISTRATION_COLUMNS " FROM b24bg_registrations "
+                                        "WHERE app = %s ORDER BY member_id, user_id",
+                                        &registration_shape},
+    [B24BG_SQL_ADD_COMMAND] = {"INSERT INTO b24bg_commands (" COMMAND_COLUMNS ", seq) "
+                               "VALUES (%s, %s, %s, %s, %lld, %s, " CHANGE
+                               ") ON CONFLICT (id) DO NOTHING",
+                               &command_shape},
+    [B24BG_SQL_OPEN_COMMANDS] = {"SELECT " COMMAND_COLUMNS " FROM b24bg_commands "
+                                 "WHERE result = '' ORDER BY created, seq LIMIT %lld",
+                                 &command_shape},
+    [B24BG_SQL_FINISH_COMMAND] =
+        {"UPDATE b24bg_commands SET result = %s WHERE id = %s AND result = ''", NULL},
+    [B24BG_SQL_GET_COMMAND] = {"SELECT " COMMAND_COLUMNS " FROM b24bg_commands WHERE id = %s",
+                               &command_shape},
+};
+
+const b24bg_store_statement_t *b24bg_store_statement(b24bg_store_sql_e which)
+{
+    return &statements[which];
+}
