@@ -13,9 +13,10 @@
 
 /* The longest documented code has 31 characters. */
 #define CODE_LONGEST 64
-/* Tokens, secrets and keys are unbroken runs of at least 32 letters and digits (protocol.md 1.3);
- * no word of a message is as long as this. */
-#define SECRET_SHORTEST 24
+/* Tokens, secrets and keys are unbroken runs of at least 32 letters and digits (protocol.md 1.3), a
+ * webhook's code is one of 16 in Bitrix24's samples; no word of a message with a digit in it is as
+ * long as this. */
+#define SECRET_SHORTEST 16
 #define ENDPOINT_LONGEST 512
 
 static const char *const class_names[] = {"ok",        "expired", "again", "no-token", "not-admin",
@@ -23,54 +24,74 @@ static const char *const class_names[] = {"ok",        "expired", "again", "no-t
 static_assert(sizeof(class_names) / sizeof(class_names[0]) == B24BG_REST_WRONG + 1,
               "every class has a name");
 
-/* protocol.md 4.12, 5.2 and 4.4, in this order. A row with a text, which stands before the one
- * without, means only answers whose description holds it: Bitrix24 has one code for both. */
-static const struct {
+static const char no_webhook[] =
+    "a webhook cannot do this; Bitrix24 wants an application's OAuth token";
+
+/* The decided reaction to every error of protocol.md 4.12, 5.2 and 4.4, in this order. A row with a
+ * text, which stands before the one without, means only answers whose description holds it:
+ * Bitrix24 has one code for both. `advice` tells the administrator what Bitrix24's words do not. */
+static const struct error {
     const char *code;
     const char *text;
     b24bg_rest_class_e class;
-} codes[] = {
-    {"expired_token", NULL, B24BG_REST_EXPIRED},
-    {"invalid_token", NULL, B24BG_REST_NO_TOKEN},
-    {"NO_AUTH_FOUND", NULL, B24BG_REST_NO_TOKEN},
-    {"INVALID_CREDENTIALS", NULL, B24BG_REST_NOT_ADMIN},
-    {"insufficient_scope", NULL, B24BG_REST_WRONG_APP},
-    {"user_access_error", NULL, B24BG_REST_NOT_ADMIN},
-    {"WRONG_AUTH_TYPE", NULL, B24BG_REST_WRONG},
-    {"ACCESS_DENIED", "commercial plan", B24BG_REST_PAYMENT},
-    {"ACCESS_DENIED", NULL, B24BG_REST_NOT_ADMIN},
-    {"APPLICATION_NOT_FOUND", NULL, B24BG_REST_GONE},
-    {"ERROR_OAUTH", NULL, B24BG_REST_GONE},
-    {"NOT_INSTALLED", NULL, B24BG_REST_GONE},
-    {"PAYMENT_REQUIRED", NULL, B24BG_REST_PAYMENT},
-    {"OVERLOAD_LIMIT", NULL, B24BG_REST_WRONG},
-    {"QUERY_LIMIT_EXCEEDED", NULL, B24BG_REST_AGAIN},
-    {"OPERATION_TIME_LIMIT", NULL, B24BG_REST_AGAIN},
-    {"ERROR_METHOD_NOT_FOUND", NULL, B24BG_REST_WRONG_APP},
-    {"ERROR_MANIFEST_IS_NOT_AVAILABLE", NULL, B24BG_REST_WRONG},
-    {"METHOD_CONFIRM_WAITING", NULL, B24BG_REST_AGAIN},
-    {"METHOD_CONFIRM_DENIED", NULL, B24BG_REST_WRONG},
-    {"WRONG_LICENSE", NULL, B24BG_REST_PAYMENT},
-    {"PORTAL_DELETED", NULL, B24BG_REST_GONE},
-    {"ALLOWED_ONLY_INTRANET_USER", NULL, B24BG_REST_NOT_ADMIN},
-    {"INVALID_REQUEST", NULL, B24BG_REST_WRONG},
-    {"WRONG_ENCODING", NULL, B24BG_REST_WRONG},
-    {"CONNECTION_ERROR", NULL, B24BG_REST_AGAIN},
-    {"INTERNAL_SERVER_ERROR", NULL, B24BG_REST_AGAIN},
-    {"ERROR_UNEXPECTED_ANSWER", NULL, B24BG_REST_AGAIN},
-    {"ERROR_CORE", "has already started", B24BG_REST_AGAIN}, /* a parallel bind */
-    {"ERROR_CORE", NULL, B24BG_REST_WRONG},
-    {"invalid_client", NULL, B24BG_REST_WRONG_APP},
-    {"invalid_grant", NULL, B24BG_REST_NO_TOKEN},
-    {"wrong_client", NULL, B24BG_REST_WRONG_APP},
-    {"invalid_scope", NULL, B24BG_REST_WRONG_APP},
-    {"ERROR_ARGUMENT", NULL, B24BG_REST_WRONG},
-    {"ERROR_WRONG_HANDLER_URL", NULL, B24BG_REST_WRONG},
-    {"ERROR_UNSUPPORTED_PROTOCOL", NULL, B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_NOT_FOUND", NULL, B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_USER_MODE", NULL, B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_MAX_COUNT", NULL, B24BG_REST_WRONG},
-    {"EMPTY_ERROR_HANDLER_URL", NULL, B24BG_REST_WRONG},
+    const char *advice;
+} errors[] = {
+    {"expired_token", NULL, B24BG_REST_EXPIRED, NULL},
+    {"invalid_token", NULL, B24BG_REST_NO_TOKEN, NULL},
+    {"NO_AUTH_FOUND", NULL, B24BG_REST_NO_TOKEN,
+     "the portal does not know the token, or the webhook was deleted"},
+    {"INVALID_CREDENTIALS", NULL, B24BG_REST_NOT_ADMIN,
+     "the token's user was dismissed, or lacks the right"},
+    {"insufficient_scope", NULL, B24BG_REST_WRONG_APP, "the application needs scope placement"},
+    {"user_access_error", NULL, B24BG_REST_NOT_ADMIN,
+     "the token's user has no access to the application"},
+    {"WRONG_AUTH_TYPE", NULL, B24BG_REST_WRONG, no_webhook},
+    {"ACCESS_DENIED", "commercial plan", B24BG_REST_PAYMENT, NULL},
+    {"ACCESS_DENIED", "context required", B24BG_REST_WRONG, no_webhook},
+    {"ACCESS_DENIED", NULL, B24BG_REST_NOT_ADMIN,
+     "the token's user must be an administrator of the portal"},
+    {"APPLICATION_NOT_FOUND", NULL, B24BG_REST_GONE, NULL},
+    {"ERROR_OAUTH", NULL, B24BG_REST_GONE, NULL},
+    {"NOT_INSTALLED", NULL, B24BG_REST_GONE, NULL},
+    {"PAYMENT_REQUIRED", NULL, B24BG_REST_PAYMENT, "the application's subscription is over"},
+    {"OVERLOAD_LIMIT", NULL, B24BG_REST_WRONG,
+     "Bitrix24 has blocked REST for this portal; its support must lift the block"},
+    {"QUERY_LIMIT_EXCEEDED", NULL, B24BG_REST_AGAIN, NULL},
+    {"OPERATION_TIME_LIMIT", NULL, B24BG_REST_AGAIN, NULL},
+    {"ERROR_METHOD_NOT_FOUND", NULL, B24BG_REST_WRONG_APP,
+     "the portal is too old for it, or the application lacks scope placement"},
+    {"ERROR_MANIFEST_IS_NOT_AVAILABLE", NULL, B24BG_REST_WRONG, NULL},
+    {"METHOD_CONFIRM_WAITING", NULL, B24BG_REST_AGAIN,
+     "an administrator of the portal has to confirm the call"},
+    {"METHOD_CONFIRM_DENIED", NULL, B24BG_REST_WRONG,
+     "an administrator of the portal has refused the call"},
+    {"WRONG_LICENSE", NULL, B24BG_REST_PAYMENT, NULL},
+    {"PORTAL_DELETED", NULL, B24BG_REST_GONE, NULL},
+    {"ALLOWED_ONLY_INTRANET_USER", NULL, B24BG_REST_NOT_ADMIN, NULL},
+    {"INVALID_REQUEST", NULL, B24BG_REST_WRONG, NULL},
+    {"WRONG_ENCODING", NULL, B24BG_REST_WRONG, NULL},
+    {"CONNECTION_ERROR", NULL, B24BG_REST_AGAIN, NULL},
+    {"INTERNAL_SERVER_ERROR", NULL, B24BG_REST_AGAIN, NULL},
+    {"ERROR_UNEXPECTED_ANSWER", NULL, B24BG_REST_AGAIN, NULL},
+    {"ERROR_CORE", "has already started", B24BG_REST_AGAIN, NULL}, /* a parallel bind */
+    /* "Handler already binded" is as good as done for b24bg_rest_read_bind */
+    {"ERROR_CORE", NULL, B24BG_REST_WRONG, NULL},
+    {"invalid_client", NULL, B24BG_REST_WRONG_APP, NULL},
+    {"invalid_grant", NULL, B24BG_REST_NO_TOKEN, NULL},
+    {"wrong_client", NULL, B24BG_REST_WRONG_APP, NULL},
+    {"invalid_scope", NULL, B24BG_REST_WRONG_APP, NULL},
+    {"ERROR_ARGUMENT", NULL, B24BG_REST_WRONG, NULL},
+    {"ERROR_WRONG_HANDLER_URL", NULL, B24BG_REST_WRONG,
+     "the host of the worker URL needs a dot and may not be localhost"},
+    {"ERROR_UNSUPPORTED_PROTOCOL", NULL, B24BG_REST_WRONG,
+     "the worker URL must begin with https:// or http://"},
+    {"ERROR_PLACEMENT_NOT_FOUND", NULL, B24BG_REST_WRONG,
+     "this portal does not offer " B24BG_PLACEMENT_CODE},
+    {"ERROR_PLACEMENT_USER_MODE", NULL, B24BG_REST_WRONG,
+     "this portal does not take registrations of single users"},
+    /* as good as done for b24bg_rest_read_bind */
+    {"ERROR_PLACEMENT_MAX_COUNT", NULL, B24BG_REST_WRONG, NULL},
+    {"EMPTY_ERROR_HANDLER_URL", NULL, B24BG_REST_WRONG, NULL},
 };
 
 const char *b24bg_rest_class_name(b24bg_rest_class_e result)
@@ -115,23 +136,42 @@ static apr_size_t run_length(const char *text)
     return length;
 }
 
-/* What a server says goes to logs, and it might repeat the token that it was asked with. Hidden
- * before it is cut: half a secret is not recognised. */
+/* "/rest/1/" at the start, behind which a webhook's code stands: protocol.md 4.1. 0 if it is none.
+ */
+static apr_size_t webhook_length(const char *text)
+{
+    apr_size_t digits;
+
+    if (strncmp(text, "/rest/", 6) != 0) {
+        return 0;
+    }
+    digits = strspn(text + 6, "0123456789");
+    return digits > 0 && text[6 + digits] == '/' ? 6 + digits + 1 : 0;
+}
+
+/* What a server says goes to logs, and it might repeat the token or the address that it was asked
+ * with. Hidden before it is cut: half a secret is not recognised. */
 const char *b24bg_rest_quote(apr_pool_t *pool, const char *text, apr_size_t longest)
 {
     char *shown = apr_pstrdup(pool, text);
     char *to = shown;
+    apr_size_t hidden = 0;
 
     while (*text) {
-        apr_size_t length = run_length(text);
-        if (is_secret(text, length)) {
-            *to++ = '-';
+        apr_size_t length = webhook_length(text);
+        if (length > 0) {
+            hidden = strcspn(text + length, "/?#&\"' \t\r\n");
         } else {
-            length += length == 0;
-            memcpy(to, text, length);
-            to += length;
+            length = run_length(text);
+            hidden = is_secret(text, length) ? length : 0;
+            length = hidden ? 0 : length + (length == 0);
         }
-        text += length;
+        memcpy(to, text, length);
+        to += length;
+        if (hidden > 0) {
+            *to++ = '-';
+        }
+        text += length + hidden;
     }
     *to = '\0';
     return b24bg_form_clean(pool, shown, longest);
@@ -163,17 +203,28 @@ static int is_passing(int status)
     return status >= 500 || status == 408 || status == 429;
 }
 
-static b24bg_rest_class_e class_of(const char *code, const char *text, int status)
+/* NULL for a code that protocol.md does not know. */
+static const struct error *find_error(const char *code, const char *text)
 {
     apr_size_t i;
 
-    for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        if (apr_cstr_casecmp(codes[i].code, code) == 0 &&
-            (!codes[i].text || strstr(text, codes[i].text))) {
-            return codes[i].class;
+    for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        if (apr_cstr_casecmp(errors[i].code, code) == 0 &&
+            (!errors[i].text || strstr(text, errors[i].text))) {
+            return &errors[i];
         }
     }
-    return is_passing(status) ? B24BG_REST_AGAIN : B24BG_REST_WRONG;
+    return NULL;
+}
+
+/* The advice and, behind it, Bitrix24's own words. */
+static const char *explain(apr_pool_t *pool, const char *advice, const char *text)
+{
+    if (!*text) {
+        return advice;
+    }
+    text = b24bg_rest_quote(pool, text, B24BG_REST_DETAIL_MAX - strlen(advice) - strlen(" ()"));
+    return apr_pstrcat(pool, advice, " (", text, ")", NULL);
 }
 
 static void classify_error(apr_pool_t *pool, const b24bg_http_answer_t *answer, json_t *json,
@@ -181,16 +232,24 @@ static void classify_error(apr_pool_t *pool, const b24bg_http_answer_t *answer, 
 {
     const char *code = json_string_value(json_object_get(json, "error"));
     const char *text = json_string_value(json_object_get(json, "error_description"));
+    const struct error *error;
 
     text = text ? text : "";
+    result->detail = b24bg_rest_quote(pool, text, B24BG_REST_DETAIL_MAX);
     if (!code || !*code) {
-        b24bg_rest_set(result, B24BG_REST_AGAIN, "garbage",
-                       b24bg_rest_quote(pool, text, B24BG_REST_DETAIL_MAX));
+        b24bg_rest_set_garbage(result, result->detail);
         return;
     }
-    b24bg_rest_set(result, class_of(code, text, answer->status),
-                   b24bg_rest_quote(pool, code, CODE_LONGEST),
-                   b24bg_rest_quote(pool, text, B24BG_REST_DETAIL_MAX));
+    result->code = b24bg_rest_quote(pool, code, CODE_LONGEST);
+    error = find_error(code, text);
+    if (!error) {
+        result->class = is_passing(answer->status) ? B24BG_REST_AGAIN : B24BG_REST_WRONG;
+        return;
+    }
+    result->class = error->class;
+    if (error->advice) {
+        result->detail = explain(pool, error->advice, text);
+    }
 }
 
 static void classify_status(apr_pool_t *pool, const b24bg_http_answer_t *answer, int is_object,
@@ -259,6 +318,16 @@ const char *b24bg_rest_read_text(apr_pool_t *pool, const json_t *value, apr_size
     return apr_pstrmemdup(pool, text, length);
 }
 
+int b24bg_rest_read_optional(apr_pool_t *pool, const json_t *value, const char **text)
+{
+    *text = "";
+    if (!value || json_is_null(value) || (json_is_string(value) && !*json_string_value(value))) {
+        return 1;
+    }
+    *text = b24bg_rest_read_text(pool, value, B24BG_REST_TEXT_MAX);
+    return *text != NULL;
+}
+
 int b24bg_rest_read_number(apr_pool_t *pool, const json_t *value, apr_int64_t max,
                            apr_int64_t *number)
 {
@@ -306,14 +375,34 @@ static int is_this_machine(const char *host)
            (length > 10 && strcmp(host + length - 10, ".localhost") == 0);
 }
 
-static int good_path(const char *path)
+static int is_plain_path(const char *path)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                   "0123456789-_./";
-    apr_size_t length = path ? strlen(path) : 0;
 
-    return length >= 6 && strcmp(path + length - 6, "/rest/") == 0 &&
-           strspn(path, allowed) == length && !strstr(path, "//") && !strstr(path, "/.");
+    return strspn(path, allowed) == strlen(path) && !strstr(path, "//") && !strstr(path, "/.");
+}
+
+/* ".../rest/" */
+static int is_client_path(const char *path)
+{
+    apr_size_t length = strlen(path);
+
+    return length >= 6 && strcmp(path + length - 6, "/rest/") == 0;
+}
+
+/* ".../rest/1/code/" */
+static int is_webhook_path(const char *path)
+{
+    const char *code = strstr(path, "/rest/");
+    apr_size_t length;
+
+    if (!code || webhook_length(code) == 0) {
+        return 0;
+    }
+    code += webhook_length(code);
+    length = run_length(code);
+    return length > 0 && strcmp(code + length, "/") == 0;
 }
 
 typedef struct {
@@ -350,33 +439,50 @@ static int split_origin(const char *url, origin_t *origin)
     return length > 0;
 }
 
-int b24bg_rest_check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const char *text,
-                              b24bg_rest_endpoint_t *endpoint)
+/* All but the path, which the callers look at. */
+static int check_place(apr_pool_t *pool, const b24bg_rest_app_t *app, const origin_t *origin,
+                       b24bg_rest_endpoint_t *endpoint)
 {
     const char *place;
     const char *scheme;
-    origin_t origin;
 
-    if (strlen(text) > ENDPOINT_LONGEST || !split_origin(text, &origin) || origin.port < 1 ||
-        origin.port > 65535 || !good_path(origin.rest)) {
+    if (origin->port < 1 || origin->port > 65535 || !is_plain_path(origin->rest)) {
         return 0;
     }
-    place = b24bg_rest_read_place(pool, apr_pstrmemdup(pool, origin.host, origin.host_length));
+    place = b24bg_rest_read_place(pool, apr_pstrmemdup(pool, origin->host, origin->host_length));
     if (!place || strchr(place, ':') ||
-        !b24bg_value_patterns_fit(app->portals, apr_psprintf(pool, "%s:%d", place, origin.port))) {
+        !b24bg_value_patterns_fit(app->portals, apr_psprintf(pool, "%s:%d", place, origin->port))) {
         return 0;
     }
     if (!app->http.allow_http &&
-        (!origin.is_https || is_address(place) || is_this_machine(place))) {
+        (!origin->is_https || is_address(place) || is_this_machine(place))) {
         return 0;
     }
-    scheme = origin.is_https ? "https" : "http";
+    scheme = origin->is_https ? "https" : "http";
     endpoint->host = place;
     endpoint->url =
-        origin.port == (origin.is_https ? 443 : 80)
-            ? apr_pstrcat(pool, scheme, "://", place, origin.rest, NULL)
-            : apr_psprintf(pool, "%s://%s:%d%s", scheme, place, origin.port, origin.rest);
+        origin->port == (origin->is_https ? 443 : 80)
+            ? apr_pstrcat(pool, scheme, "://", place, origin->rest, NULL)
+            : apr_psprintf(pool, "%s://%s:%d%s", scheme, place, origin->port, origin->rest);
     return 1;
+}
+
+int b24bg_rest_check_endpoint(apr_pool_t *pool, const b24bg_rest_app_t *app, const char *text,
+                              b24bg_rest_endpoint_t *endpoint)
+{
+    origin_t origin;
+
+    return strlen(text) <= ENDPOINT_LONGEST && split_origin(text, &origin) &&
+           is_client_path(origin.rest) && check_place(pool, app, &origin, endpoint);
+}
+
+int b24bg_rest_check_webhook(apr_pool_t *pool, const b24bg_rest_app_t *app, const char *text,
+                             b24bg_rest_endpoint_t *endpoint)
+{
+    origin_t origin;
+
+    return strlen(text) <= ENDPOINT_LONGEST && split_origin(text, &origin) &&
+           is_webhook_path(origin.rest) && check_place(pool, app, &origin, endpoint);
 }
 
 const char *b24bg_rest_auth_server(const b24bg_rest_app_t *app, const char *endpoint)

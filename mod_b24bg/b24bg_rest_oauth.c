@@ -80,17 +80,6 @@ static const char *read_token(apr_pool_t *pool, const json_t *value)
     return text;
 }
 
-/* What need not be there; "" then. 0 if it is there and something else. */
-static int read_scope(apr_pool_t *pool, const json_t *value, const char **scope)
-{
-    *scope = "";
-    if (!value || json_is_null(value) || (json_is_string(value) && !*json_string_value(value))) {
-        return 1;
-    }
-    *scope = b24bg_rest_read_text(pool, value, B24BG_REST_TEXT_MAX);
-    return *scope != NULL;
-}
-
 static const char *read_member_id(apr_pool_t *pool, const json_t *value)
 {
     const char *text = b24bg_rest_read_text(pool, value, B24BG_MEMBER_ID_LENGTH);
@@ -133,7 +122,7 @@ static int read_identity(apr_pool_t *pool, const json_t *fields, b24bg_rest_iden
     identity->installed = json_is_true(installed);
     if (!identity->member_id || !identity->domain || !identity->client_endpoint ||
         !json_is_boolean(installed) ||
-        !read_scope(pool, json_object_get(fields, "scope"), &identity->scope) ||
+        !b24bg_rest_read_optional(pool, json_object_get(fields, "scope"), &identity->scope) ||
         !b24bg_rest_read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX,
                                 &identity->user_id) ||
         !b24bg_rest_read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &seconds)) {
@@ -195,7 +184,7 @@ static int read_tokens(apr_pool_t *pool, const json_t *fields, apr_time_t now,
         b24bg_rest_read_text(pool, json_object_get(fields, "client_endpoint"), B24BG_REST_TEXT_MAX);
     if (!tokens->access_token || !tokens->refresh_token || !tokens->member_id ||
         !tokens->client_endpoint ||
-        !read_scope(pool, json_object_get(fields, "scope"), &tokens->scope) ||
+        !b24bg_rest_read_optional(pool, json_object_get(fields, "scope"), &tokens->scope) ||
         !b24bg_rest_read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX,
                                 &tokens->user_id) ||
         !b24bg_rest_read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &expires) ||

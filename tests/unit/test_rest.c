@@ -63,93 +63,124 @@ typedef struct {
     int status;
     const char *text;
     b24bg_rest_class_e class;
+    const char *advice; /* NULL: the text says enough */
 } code_t;
+
+#define NO_WEBHOOK "a webhook cannot do this; Bitrix24 wants an application's OAuth token"
+#define NOT_BOSS "the token's user must be an administrator of the portal"
+#define NO_RIGHT "the token's user was dismissed, or lacks the right"
+#define NO_SCOPE "the application needs scope placement"
+#define BLOCKED "Bitrix24 has blocked REST for this portal; its support must lift the block"
+#define NO_USERS "this portal does not take registrations of single users"
 
 static const code_t codes[] = {
     /* protocol.md 4.12, row by row */
-    {"expired_token", 401, "The access token provided has expired.", B24BG_REST_EXPIRED},
-    {"invalid_token", 401, "Unable to get application by token", B24BG_REST_NO_TOKEN},
-    {"NO_AUTH_FOUND", 401, "Wrong authorization data", B24BG_REST_NO_TOKEN},
-    {"INVALID_CREDENTIALS", 401, "Invalid request credentials", B24BG_REST_NOT_ADMIN},
-    {"INVALID_CREDENTIALS", 403, "Invalid request credentials", B24BG_REST_NOT_ADMIN},
-    {"insufficient_scope", 401, "The request requires higher privileges", B24BG_REST_WRONG_APP},
-    {"insufficient_scope", 403, "The request requires higher privileges", B24BG_REST_WRONG_APP},
-    {"user_access_error", 401, "The user does not have access", B24BG_REST_NOT_ADMIN},
+    {"expired_token", 401, "The access token provided has expired.", B24BG_REST_EXPIRED, NULL},
+    {"invalid_token", 401, "Unable to get application by token", B24BG_REST_NO_TOKEN, NULL},
+    {"NO_AUTH_FOUND", 401, "Wrong authorization data", B24BG_REST_NO_TOKEN,
+     "the portal does not know the token, or the webhook was deleted"},
+    {"INVALID_CREDENTIALS", 401, "Invalid request credentials", B24BG_REST_NOT_ADMIN, NO_RIGHT},
+    {"INVALID_CREDENTIALS", 403, "Invalid request credentials", B24BG_REST_NOT_ADMIN, NO_RIGHT},
+    {"insufficient_scope", 401, "The request requires higher privileges", B24BG_REST_WRONG_APP,
+     NO_SCOPE},
+    {"insufficient_scope", 403, "The request requires higher privileges", B24BG_REST_WRONG_APP,
+     NO_SCOPE},
+    {"user_access_error", 401, "The user does not have access", B24BG_REST_NOT_ADMIN,
+     "the token's user has no access to the application"},
     {"WRONG_AUTH_TYPE", 403,
      "Current authorization type is denied for this method Application context required",
-     B24BG_REST_WRONG},
-    {"ACCESS_DENIED", 403, "Access denied!", B24BG_REST_NOT_ADMIN},
-    {"ACCESS_DENIED", 400, "Access denied! Application context required", B24BG_REST_NOT_ADMIN},
-    {"ACCESS_DENIED", 403, "REST API is available only on commercial plans", B24BG_REST_PAYMENT},
-    {"APPLICATION_NOT_FOUND", 401, "Application not found", B24BG_REST_GONE},
-    {"ERROR_OAUTH", 401, "Application not installed", B24BG_REST_GONE},
-    {"NOT_INSTALLED", 401, "Application not installed", B24BG_REST_GONE},
-    {"PAYMENT_REQUIRED", 401, "Payment required", B24BG_REST_PAYMENT},
-    {"OVERLOAD_LIMIT", 503, "REST API is blocked due to overload.", B24BG_REST_WRONG},
-    {"OVERLOAD_LIMIT", 401, "REST API is blocked due to overload.", B24BG_REST_WRONG},
-    {"QUERY_LIMIT_EXCEEDED", 503, "Too many requests", B24BG_REST_AGAIN},
+     B24BG_REST_WRONG, NO_WEBHOOK},
+    {"ACCESS_DENIED", 403, "Access denied!", B24BG_REST_NOT_ADMIN, NOT_BOSS},
+    {"ACCESS_DENIED", 400, "Access denied! Application context required", B24BG_REST_WRONG,
+     NO_WEBHOOK},
+    {"ACCESS_DENIED", 403, "REST API is available only on commercial plans", B24BG_REST_PAYMENT,
+     NULL},
+    {"APPLICATION_NOT_FOUND", 401, "Application not found", B24BG_REST_GONE, NULL},
+    {"ERROR_OAUTH", 401, "Application not installed", B24BG_REST_GONE, NULL},
+    {"NOT_INSTALLED", 401, "Application not installed", B24BG_REST_GONE, NULL},
+    {"PAYMENT_REQUIRED", 401, "Payment required", B24BG_REST_PAYMENT,
+     "the application's subscription is over"},
+    {"OVERLOAD_LIMIT", 503, "REST API is blocked due to overload.", B24BG_REST_WRONG, BLOCKED},
+    {"OVERLOAD_LIMIT", 401, "REST API is blocked due to overload.", B24BG_REST_WRONG, BLOCKED},
+    {"QUERY_LIMIT_EXCEEDED", 503, "Too many requests", B24BG_REST_AGAIN, NULL},
     {"OPERATION_TIME_LIMIT", 429, "Method is blocked due to operation time limit.",
-     B24BG_REST_AGAIN},
-    {"ERROR_METHOD_NOT_FOUND", 404, "Method not found!", B24BG_REST_WRONG_APP},
-    {"ERROR_MANIFEST_IS_NOT_AVAILABLE", 404, "Manifest is not available", B24BG_REST_WRONG},
-    {"METHOD_CONFIRM_WAITING", 401, "Waiting for confirmation", B24BG_REST_AGAIN},
-    {"METHOD_CONFIRM_DENIED", 403, "Method call denied", B24BG_REST_WRONG},
-    {"WRONG_LICENSE", 403, "Wrong license", B24BG_REST_PAYMENT},
-    {"PORTAL_DELETED", 403, "Portal was deleted", B24BG_REST_GONE},
-    {"PORTAL_DELETED", 410, "Portal was deleted", B24BG_REST_GONE},
-    {"PORTAL_DELETED", 500, "Portal was deleted", B24BG_REST_GONE},
-    {"ALLOWED_ONLY_INTRANET_USER", 403, "Allowed only for intranet users", B24BG_REST_NOT_ADMIN},
-    {"INVALID_REQUEST", 400, "Https required.", B24BG_REST_WRONG},
-    {"WRONG_ENCODING", 400, "Wrong request encoding", B24BG_REST_WRONG},
-    {"CONNECTION_ERROR", 500, "Error connecting to authorization server", B24BG_REST_AGAIN},
-    {"CONNECTION_ERROR", 200, "Error connecting to authorization server", B24BG_REST_AGAIN},
-    {"INTERNAL_SERVER_ERROR", 500, "Internal server error", B24BG_REST_AGAIN},
-    {"INTERNAL_SERVER_ERROR", 200, "Internal server error", B24BG_REST_AGAIN},
-    {"ERROR_UNEXPECTED_ANSWER", 500, "Server returned an unexpected response", B24BG_REST_AGAIN},
-    {"ERROR_CORE", 400, "Something in the core", B24BG_REST_WRONG},
+     B24BG_REST_AGAIN, NULL},
+    {"ERROR_METHOD_NOT_FOUND", 404, "Method not found!", B24BG_REST_WRONG_APP,
+     "the portal is too old for it, or the application lacks scope placement"},
+    {"ERROR_MANIFEST_IS_NOT_AVAILABLE", 404, "Manifest is not available", B24BG_REST_WRONG, NULL},
+    {"METHOD_CONFIRM_WAITING", 401, "Waiting for confirmation", B24BG_REST_AGAIN,
+     "an administrator of the portal has to confirm the call"},
+    {"METHOD_CONFIRM_DENIED", 403, "Method call denied", B24BG_REST_WRONG,
+     "an administrator of the portal has refused the call"},
+    {"WRONG_LICENSE", 403, "Wrong license", B24BG_REST_PAYMENT, NULL},
+    {"PORTAL_DELETED", 403, "Portal was deleted", B24BG_REST_GONE, NULL},
+    {"PORTAL_DELETED", 410, "Portal was deleted", B24BG_REST_GONE, NULL},
+    {"PORTAL_DELETED", 500, "Portal was deleted", B24BG_REST_GONE, NULL},
+    {"ALLOWED_ONLY_INTRANET_USER", 403, "Allowed only for intranet users", B24BG_REST_NOT_ADMIN,
+     NULL},
+    {"INVALID_REQUEST", 400, "Https required.", B24BG_REST_WRONG, NULL},
+    {"WRONG_ENCODING", 400, "Wrong request encoding", B24BG_REST_WRONG, NULL},
+    {"CONNECTION_ERROR", 500, "Error connecting to authorization server", B24BG_REST_AGAIN, NULL},
+    {"CONNECTION_ERROR", 200, "Error connecting to authorization server", B24BG_REST_AGAIN, NULL},
+    {"INTERNAL_SERVER_ERROR", 500, "Internal server error", B24BG_REST_AGAIN, NULL},
+    {"INTERNAL_SERVER_ERROR", 200, "Internal server error", B24BG_REST_AGAIN, NULL},
+    {"ERROR_UNEXPECTED_ANSWER", 500, "Server returned an unexpected response", B24BG_REST_AGAIN,
+     NULL},
+    {"ERROR_CORE", 400, "Something in the core", B24BG_REST_WRONG, NULL},
     /* protocol.md 5.2 */
-    {"invalid_request", 400, "A required parameter is missing", B24BG_REST_WRONG},
-    {"invalid_client", 400, "Invalid client", B24BG_REST_WRONG_APP},
-    {"invalid_client", 401, "Invalid client", B24BG_REST_WRONG_APP},
-    {"invalid_grant", 400, "Invalid grant", B24BG_REST_NO_TOKEN},
-    {"wrong_client", 200, "Wrong client", B24BG_REST_WRONG_APP},
-    {"invalid_scope", 403, "Invalid scope", B24BG_REST_WRONG_APP},
+    {"invalid_request", 400, "A required parameter is missing", B24BG_REST_WRONG, NULL},
+    {"invalid_client", 400, "Invalid client", B24BG_REST_WRONG_APP, NULL},
+    {"invalid_client", 401, "Invalid client", B24BG_REST_WRONG_APP, NULL},
+    {"invalid_grant", 400, "Invalid grant", B24BG_REST_NO_TOKEN, NULL},
+    {"wrong_client", 200, "Wrong client", B24BG_REST_WRONG_APP, NULL},
+    {"invalid_scope", 403, "Invalid scope", B24BG_REST_WRONG_APP, NULL},
     /* protocol.md 4.4, with both of the documented statuses */
     {"ERROR_ARGUMENT", 400, "The value of an argument 'PLACEMENT' must be of type string",
-     B24BG_REST_WRONG},
-    {"ERROR_ARGUMENT", 200, "Argument 'PLACEMENT' is null or empty", B24BG_REST_WRONG},
-    {"ERROR_WRONG_HANDLER_URL", 400, "Wrong handler URL", B24BG_REST_WRONG},
-    {"ERROR_UNSUPPORTED_PROTOCOL", 400, "Unsupported handler protocol", B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_NOT_FOUND", 400, "Placement not found", B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_USER_MODE", 400, "User mode is not available.", B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_USER_MODE", 200, "User mode is not available.", B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_MAX_COUNT", 400, "Placement max count: 1", B24BG_REST_WRONG},
-    {"ERROR_PLACEMENT_MAX_COUNT", 200, "Placement max count: 1", B24BG_REST_WRONG},
-    {"EMPTY_ERROR_HANDLER_URL", 200, "Field errorHandlerUrl is empty.", B24BG_REST_WRONG},
+     B24BG_REST_WRONG, NULL},
+    {"ERROR_ARGUMENT", 200, "Argument 'PLACEMENT' is null or empty", B24BG_REST_WRONG, NULL},
+    {"ERROR_WRONG_HANDLER_URL", 400, "Wrong handler URL", B24BG_REST_WRONG,
+     "the host of the worker URL needs a dot and may not be localhost"},
+    {"ERROR_UNSUPPORTED_PROTOCOL", 400, "Unsupported handler protocol", B24BG_REST_WRONG,
+     "the worker URL must begin with https:// or http://"},
+    {"ERROR_PLACEMENT_NOT_FOUND", 400, "Placement not found", B24BG_REST_WRONG,
+     "this portal does not offer PAGE_BACKGROUND_WORKER"},
+    {"ERROR_PLACEMENT_USER_MODE", 400, "User mode is not available.", B24BG_REST_WRONG, NO_USERS},
+    {"ERROR_PLACEMENT_USER_MODE", 200, "User mode is not available.", B24BG_REST_WRONG, NO_USERS},
+    {"ERROR_PLACEMENT_MAX_COUNT", 400, "Placement max count: 1", B24BG_REST_WRONG, NULL},
+    {"ERROR_PLACEMENT_MAX_COUNT", 200, "Placement max count: 1", B24BG_REST_WRONG, NULL},
+    {"EMPTY_ERROR_HANDLER_URL", 200, "Field errorHandlerUrl is empty.", B24BG_REST_WRONG, NULL},
     {"ERROR_CORE", 400,
      "Unable to set placement handler: Process of binding the handler has already started",
-     B24BG_REST_AGAIN},
-    {"ERROR_CORE", 400, "Unable to set placement handler: Handler already binded",
-     B24BG_REST_WRONG},
+     B24BG_REST_AGAIN, NULL},
+    {"ERROR_CORE", 400, "Unable to set placement handler: Handler already binded", B24BG_REST_WRONG,
+     NULL},
+    /* without words of its own */
+    {"insufficient_scope", 403, "", B24BG_REST_WRONG_APP, NO_SCOPE},
+    {"expired_token", 401, "", B24BG_REST_EXPIRED, NULL},
     /* tomorrow's: the status decides */
-    {"SOMETHING_NEW", 400, "", B24BG_REST_WRONG},
-    {"SOMETHING_NEW", 200, "", B24BG_REST_WRONG},
-    {"SOMETHING_NEW", 302, "", B24BG_REST_WRONG},
-    {"SOMETHING_NEW", 408, "", B24BG_REST_AGAIN},
-    {"SOMETHING_NEW", 429, "", B24BG_REST_AGAIN},
-    {"SOMETHING_NEW", 500, "", B24BG_REST_AGAIN},
-    {"SOMETHING_NEW", 599, "", B24BG_REST_AGAIN},
-    {"expired_tokens", 401, "", B24BG_REST_WRONG},
-    {"expired_toke", 401, "", B24BG_REST_WRONG},
+    {"SOMETHING_NEW", 400, "", B24BG_REST_WRONG, NULL},
+    {"SOMETHING_NEW", 200, "", B24BG_REST_WRONG, NULL},
+    {"SOMETHING_NEW", 302, "", B24BG_REST_WRONG, NULL},
+    {"SOMETHING_NEW", 408, "", B24BG_REST_AGAIN, NULL},
+    {"SOMETHING_NEW", 429, "", B24BG_REST_AGAIN, NULL},
+    {"SOMETHING_NEW", 500, "", B24BG_REST_AGAIN, NULL},
+    {"SOMETHING_NEW", 599, "", B24BG_REST_AGAIN, NULL},
+    {"expired_tokens", 401, "", B24BG_REST_WRONG, NULL},
+    {"expired_toke", 401, "", B24BG_REST_WRONG, NULL},
 };
 
 static void check_code(const code_t *row, const char *code, const char *body)
 {
     b24bg_rest_result_t result = classify(row->status, body);
+    const char *detail = row->text;
 
+    if (row->advice) {
+        detail = *row->text ? apr_pstrcat(unit_pool, row->advice, " (", row->text, ")", NULL)
+                            : row->advice;
+    }
     assert_int_equal(row->class, result.class);
     assert_string_equal(code, result.code);
-    assert_string_equal(row->text, result.detail);
+    assert_string_equal(detail, result.detail);
 }
 
 static void error_code(void **state)
@@ -230,7 +261,7 @@ static const plain_t plain[] = {
     {"description number", 401, "{\"error\":\"expired_token\",\"error_description\":7}",
      B24BG_REST_EXPIRED, "expired_token", "", 0},
     {"description object", 403, "{\"error\":\"ACCESS_DENIED\",\"error_description\":{}}",
-     B24BG_REST_NOT_ADMIN, "ACCESS_DENIED", "", 0},
+     B24BG_REST_NOT_ADMIN, "ACCESS_DENIED", NOT_BOSS, 0},
     {"no description", 401, "{\"error\":\"invalid_token\"}", B24BG_REST_NO_TOKEN, "invalid_token",
      "", 0},
     {"nested error is no error", 200, "{\"result\":{\"error\":\"expired_token\"}}", B24BG_REST_OK,
@@ -341,8 +372,20 @@ static const struct quoted {
     {"two tokens", ACCESS "," REFRESH, "-,-"},
     {"a token alone", ACCESS, "-"},
     {"an old token", "auth=abcdefgh12345678abcdefgh12345678", "auth=-"},
-    {"24 characters", "x23456789012345678901234", "-"},
-    {"23 characters stay", "x2345678901234567890123", "x2345678901234567890123"},
+    {"16 characters", "x234567890123456", "-"},
+    {"15 characters stay", "x23456789012345", "x23456789012345"},
+    {"a webhook's code", "no webhook 9cybrkhzxxf28zl4.", "no webhook -."},
+    {"a webhook", "https:\\/\\/xxx.bitrix24.com\\/rest\\/13\\/9cybrkhzxxf28zl4\\/profile\\/",
+     "https://xxx.bitrix24.com/rest/13/-/profile/"},
+    {"a short webhook", "at /rest/1/code/placement.get?auth=x",
+     "at /rest/1/-/placement.get?auth=x"},
+    {"a webhook of letters", "/rest/1/abcdefghijklmnop", "/rest/1/-"},
+    {"a webhook with odd letters", "/rest/1/a-b_c.d%41é/x", "/rest/1/-/x"},
+    {"a webhook in quotes", "'/rest/1/code' \\\"/rest/22/code\\\"", "'/rest/1/-' '/rest/22/-'"},
+    {"a webhook without a code", "/rest/1//x /rest/1/", "/rest/1//x /rest/1/"},
+    {"a webhook in a webhook", "/rest/1/rest/2/code/", "/rest/1/-/2/code/"},
+    {"no webhook", "/rest/one/code /rest/placement.get /rest//code",
+     "/rest/one/code /rest/placement.get /rest//code"},
     {"a long word stays", "Donaudampfschifffahrtsgesellschaft",
      "Donaudampfschifffahrtsgesellschaft"},
     {"Cyrillic", "\\u0414\\u043e\\u0441\\u0442\\u0443\\u043f", "Доступ"},
@@ -370,6 +413,14 @@ static void detail_is_cut(void **state)
                                    text, text));
     assert_int_equal(300, strlen(result.detail));
     assert_int_equal(64, strlen(result.code));
+    /* Advice is never cut. */
+    result = classify(403, apr_psprintf(unit_pool,
+                                        "{\"error\":\"ACCESS_DENIED\","
+                                        "\"error_description\":\"%s\"}",
+                                        text));
+    assert_int_equal(300, strlen(result.detail));
+    assert_memory_equal(NOT_BOSS " (..", result.detail, strlen(NOT_BOSS " (.."));
+    assert_string_equal("..)", result.detail + 297);
     /* Of a secret across the cut nothing is left. */
     memcpy(text + 280, ACCESS, 64);
     result = classify(
