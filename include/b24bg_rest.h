@@ -22,7 +22,7 @@ typedef struct {
     b24bg_http_options_t http;
 } b24bg_rest_app_t;
 
-/* What an answer means for the one who asked. The table behind it is protocol.md 4.12 and 5.2. */
+/* What an answer means for the one who asked. The table behind it is protocol.md 4.4, 4.12, 5.2. */
 typedef enum {
     B24BG_REST_OK,
     B24BG_REST_EXPIRED,   /* access token over: refresh once, ask once more */
@@ -38,8 +38,10 @@ typedef enum {
 
 typedef struct {
     b24bg_rest_class_e class;
-    const char *code;   /* Bitrix24's `error`, cleaned, or "http", "network", "garbage"; "" if OK */
-    const char *detail; /* for a log: cleaned, cut at 300 bytes, no secrets */
+    const char *code;   /* Bitrix24's `error`, cleaned, or "http", "network", "garbage"; "" if OK
+                           (but see b24bg_rest_read_bind) */
+    const char *detail; /* for a log: what an administrator should know, and Bitrix24's words;
+                           cleaned, cut at 300 bytes, no secrets */
 } b24bg_rest_result_t;
 
 /* A word for logs and metrics. */
@@ -110,5 +112,70 @@ typedef struct {
 void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
                             const b24bg_http_answer_t *answer, apr_time_t now,
                             b24bg_rest_tokens_t *tokens, b24bg_rest_result_t *result);
+
+/* Registrations: placement.get, .bind, .unbind, .list. Protocol.md 4.3 to 4.7. They need a token of
+ * an administrator (.list: of anybody) and scope "placement"; a webhook is refused by Bitrix24 with
+ * WRONG_AUTH_TYPE, whose detail says so in words.
+ *
+ * Asking: APR_EACCES for an endpoint that may not be called, APR_EINVAL for an empty token. To read
+ * (rows, placements) a webhook's "https://portal/rest/1/code/" is an endpoint, too: the request's
+ * url holds its secret then, and no token is needed or sent. Reading: results are set if the class
+ * is OK, else left alone. */
+
+/* App, endpoint and token of a call on a portal. */
+typedef struct {
+    const b24bg_rest_app_t *app;
+    const char *endpoint;     /* client_endpoint; or a webhook: secret */
+    const char *access_token; /* secret */
+} b24bg_rest_portal_t;
+
+/* A row at the portal. */
+typedef struct {
+    apr_int64_t user_id; /* 0: general */
+    const char *placement;
+    const char *handler;
+    const char *error_url; /* options.errorHandlerUrl; "" if there is none; ends in a key: secret */
+    int slow_count; /* options.maxTimeCount, number or text of digits; -1: not shown, or something
+                       else: it is a private counter of the portal (protocol.md 2.5) */
+} b24bg_rest_row_t;
+
+apr_status_t b24bg_rest_ask_rows(apr_pool_t *pool, const b24bg_rest_portal_t *portal,
+                                 b24bg_http_request_t *request);
+/* *rows: b24bg_rest_row_t, this app's rows of PAGE_BACKGROUND_WORKER, in the portal's order; those
+ * of other placements are left out. A row that cannot be read, or a list that goes on elsewhere,
+ * makes the whole answer garbage (AGAIN): half a list would look like a loss. "options": [] and
+ * unknown members are legal; a row without userId is a general one. */
+void b24bg_rest_read_rows(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                          apr_array_header_t **rows, b24bg_rest_result_t *result);
+
+typedef struct {
+    const char *handler;
+    const char *error_url; /* with the key: secret */
+    const char *title;     /* "" or NULL: the app's name at the portal */
+    apr_int64_t user_id;   /* 0: general; then USER_ID is not sent */
+} b24bg_rest_binding_t;
+
+/* APR_EINVAL also without a handler or an error URL, which the portal would refuse. */
+apr_status_t b24bg_rest_ask_bind(apr_pool_t *pool, const b24bg_rest_portal_t *portal,
+                                 const b24bg_rest_binding_t *binding,
+                                 b24bg_http_request_t *request);
+/* OK also for "there is one already" (ERROR_PLACEMENT_MAX_COUNT, and ERROR_CORE "Handler already
+ * binded"): the caller reads back and sees whose it is; then code and detail say so. */
+void b24bg_rest_read_bind(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                          b24bg_rest_result_t *result);
+
+/* Removes exactly the row with this handler and user (USER_ID is always sent, 0 too). APR_EINVAL
+ * also without a handler: the portal would take that for every row of the user. */
+apr_status_t b24bg_rest_ask_unbind(apr_pool_t *pool, const b24bg_rest_portal_t *portal,
+                                   const b24bg_rest_row_t *row, b24bg_http_request_t *request);
+/* OK whatever the count: nothing found is as good as removed. */
+void b24bg_rest_read_unbind(apr_pool_t *pool, const b24bg_http_answer_t *answer,
+                            b24bg_rest_result_t *result);
+
+apr_status_t b24bg_rest_ask_placements(apr_pool_t *pool, const b24bg_rest_portal_t *portal,
+                                       b24bg_http_request_t *request);
+/* *offered: 1 if PAGE_BACKGROUND_WORKER is among the codes that placement.list names. */
+void b24bg_rest_read_placements(apr_pool_t *pool, const b24bg_http_answer_t *answer, int *offered,
+                                b24bg_rest_result_t *result);
 
 #endif
