@@ -20,8 +20,11 @@
 /* Events kept for each portal: the status page shows 20 (spec.md 4.4), the rest is for people who
  * look for a cause. */
 #define B24BG_STORE_EVENTS_PER_PORTAL 50
-/* How long a finished record's name is kept, so that a journal read twice changes nothing. */
+/* How long a finished record's name is kept, so that a journal read twice changes nothing; and a
+ * command with its result. */
 #define B24BG_STORE_INBOX_KEEP apr_time_from_sec(7 * 24 * 3600)
+/* How long a command waits for somebody who carries it out: who gave it no longer expects it. */
+#define B24BG_STORE_COMMAND_WAITS apr_time_from_sec(24 * 3600)
 
 typedef struct b24bg_store_t b24bg_store_t;
 
@@ -68,7 +71,9 @@ apr_status_t b24bg_store_inbox_later(b24bg_store_t *store, const char *id, apr_t
 apr_status_t b24bg_store_inbox_fields(b24bg_store_t *store, const char *id, const char *fields);
 /* Finishes one that changed nothing; its fields are emptied. Again: nothing happens. */
 apr_status_t b24bg_store_inbox_done(b24bg_store_t *store, const char *id, apr_time_t now);
-/* Forgets names of messages that were done before now - B24BG_STORE_INBOX_KEEP. */
+/* Forgets names of messages that were done, and commands that were created, before now -
+ * B24BG_STORE_INBOX_KEEP; and commands without a result that were created before now -
+ * B24BG_STORE_COMMAND_WAITS. */
 apr_status_t b24bg_store_inbox_purge(b24bg_store_t *store, apr_time_t now);
 /* Unfinished messages. */
 apr_status_t b24bg_store_inbox_count(b24bg_store_t *store, apr_int64_t *count);
@@ -90,6 +95,7 @@ typedef struct {
     apr_time_t installed; /* 0: uninstalled or forgotten */
     apr_time_t last_load;
     apr_int64_t loads;
+    apr_int64_t recent; /* loads in the hour before last_load */
     apr_int64_t change; /* grows with every change of any portal, set by the store */
 } b24bg_store_portal_t;
 
@@ -104,7 +110,8 @@ typedef struct {
     apr_time_t at;
 } b24bg_store_reason_t;
 
-/* Inserts the portal or replaces all of it but last_load and loads, which only ever grow. */
+/* Inserts the portal or replaces all of it but last_load and loads, which only ever grow, and
+ * recent, which goes with last_load: it is replaced where that grows. */
 apr_status_t b24bg_store_portal_put(b24bg_store_t *store, const b24bg_store_portal_t *portal,
                                     const b24bg_store_reason_t *reason);
 /* Wipes its three tokens and sets installed to 0; the row stays, so that every machine learns of
@@ -115,10 +122,10 @@ apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, cons
  * before anybody uses them. APR_NOTFOUND if it is not there or was wiped meanwhile. */
 apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_portal_t *portal,
                                        const b24bg_store_reason_t *reason);
-/* Raises last_load and loads to these figures where they are larger; no history, no change number.
- * Portals that are not there are passed over. Array of b24bg_store_portal_t. The one function that
- * takes several transactions where there are many, so that others can write in between; done again
- * it does no harm. */
+/* Raises last_load (and recent with it) and loads to these figures where they are larger; no
+ * history, no change number. Portals that are not there are passed over. Array of
+ * b24bg_store_portal_t. This and b24bg_store_budgets_put take several transactions where there are
+ * many, so that others can write in between; done again they do no harm. */
 apr_status_t b24bg_store_portal_counts(b24bg_store_t *store, const apr_array_header_t *portals);
 /* One, by member_id or by domain (as stored), wiped ones included, but after installed ones of the
  * same domain; APR_NOTFOUND. */
@@ -138,28 +145,83 @@ apr_status_t b24bg_store_event_add(b24bg_store_t *store, const char *app, const 
                                    const b24bg_store_reason_t *reason);
 apr_status_t b24bg_store_events(b24bg_store_t *store, apr_pool_t *pool, const char *app,
                                 const char *member_id, int most, apr_array_header_t **events);
-
-/* Registrations: rows that placement.bind makes at the portal. */
+/* Events of all portals with seq > `since`, in the order of seq: b24bg_store_portal_event_t. If
+ * there are more than `most`, the newest ones; since = -1: from the beginning. seq counts together
+ * with `change`; no two events have the same. */
 typedef struct {
     const char *app;
     const char *member_id;
-    apr_int64_t user_id;      /* 0: the general one */
-    const char *state;        /* spec.md section 5 */
-    const char *reason;       /* of "blocked", else "" */
-    const char *key_hash;     /* of the live key, 64 hex digits, or "" */
-    const char *old_key_hash; /* of the one before, or "" */
+    apr_int64_t seq;
+    apr_time_t at;
+    const char *what;
+    const char *detail;
+} b24bg_store_portal_event_t;
+apr_status_t b24bg_store_events_since(b24bg_store_t *store, apr_pool_t *pool, apr_int64_t since,
+                                      int most, apr_array_header_t **events);
+
+/* Registrations: rows that placement.bind makes at the portal, and where their life stands. */
+typedef struct {
+    const char *app;
+    const char *member_id;
+    apr_int64_t user_id;       /* 0: the general one */
+    const char *state;         /* b24bg_registration_state_name */
+    const char *reason;        /* of "blocked", else "" */
+    const char *detail;        /* why, a sentence without secrets; "" */
+    const char *goal;          /* b24bg_registration_goal_name */
+    const char *key_hash;      /* of the live key, 40 hex digits (SHA-1), or "" */
+    const char *next_key_hash; /* of one that is being bound, or "" */
+    const char *old_key_hash;  /* of the one before the live one, or "" */
     apr_time_t old_key_until;
+    apr_time_t since;   /* when it came into this state */
     apr_time_t bound;   /* when it was last confirmed bound by us; 0: never */
-    apr_time_t checked; /* when the portal was last asked; 0: never */
+    apr_time_t checked; /* when the portal last answered what is registered; 0: never */
+    apr_time_t noticed; /* last notice with a live key; 0: never */
+    apr_time_t rebound; /* last confirmed rebind; 0: never */
     apr_time_t due;     /* when the next step is to be made; 0: none */
+    apr_time_t warned;  /* the `refreshed` of the tokens whose age was warned of */
     int attempts;
+    int was_bound;
+    int forced;
+    const char *binds;   /* times of confirmed binds, newest first: microseconds, space between */
+    const char *command; /* id of the command that is being carried out, or "" */
+    apr_int64_t change;  /* set by the store; 0: it is not there yet */
 } b24bg_store_registration_t;
+/* Inserts it (change == 0) or replaces what is there, if nobody else has changed it since it was
+ * read: its `change` must be the one in the store. APR_NOTFOUND if it is not (or, for 0, if there
+ * is a row already): somebody was faster, nothing has happened. On success registration->change is
+ * the new one, and so is the `seq` of its event. After another error it may have happened all the
+ * same (see above): read it again before it is put again. */
 apr_status_t b24bg_store_registration_put(b24bg_store_t *store,
-                                          const b24bg_store_registration_t *registration,
+                                          b24bg_store_registration_t *registration,
                                           const b24bg_store_reason_t *reason);
 /* Of one portal, or with member_id NULL all of the app's: b24bg_store_registration_t. */
 apr_status_t b24bg_store_registrations(b24bg_store_t *store, apr_pool_t *pool, const char *app,
                                        const char *member_id, apr_array_header_t **registrations);
+/* All, of all apps, with change > `since`, in the order of change; -1: all. */
+apr_status_t b24bg_store_registrations_since(b24bg_store_t *store, apr_pool_t *pool,
+                                             apr_int64_t since, apr_array_header_t **registrations);
+/* Those with something left to do: all but "bound", "unbound" and "blocked", and of "blocked" those
+ * with reason "daily-cap"; up to `most`, the longest due first, and last those with due 0, which
+ * wait for something other than time and must not keep the others out. */
+apr_status_t b24bg_store_registrations_open(b24bg_store_t *store, apr_pool_t *pool, int most,
+                                            apr_array_header_t **registrations);
+
+/* Budgets: windows of slow loads, so that they outlive a restart of the machine. The numbers are
+ * the caller's; the store only keeps what was put last. */
+typedef struct {
+    const char *app;
+    const char *member_id;
+    apr_int64_t user_id; /* 0: the general registration's */
+    const char *source;  /* who counted; with app, member_id and user_id: the identity */
+    apr_int64_t used;
+    apr_time_t start; /* of the window; 0: none */
+} b24bg_store_budget_t;
+/* Inserts or replaces each; no history, no change number. Array of b24bg_store_budget_t. Takes
+ * several transactions as b24bg_store_portal_counts does. */
+apr_status_t b24bg_store_budgets_put(b24bg_store_t *store, const apr_array_header_t *budgets);
+/* All: b24bg_store_budget_t. */
+apr_status_t b24bg_store_budgets(b24bg_store_t *store, apr_pool_t *pool,
+                                 apr_array_header_t **budgets);
 
 /* Commands: left by b24bgctl, carried out by the background task. */
 typedef struct {

@@ -36,6 +36,9 @@ void b24bg_store_sql_begin_change(b24bg_store_t *store, apr_int64_t count);
 /* Commits, or rolls back if something failed; the call's status. */
 apr_status_t b24bg_store_sql_end(b24bg_store_t *store);
 
+/* The call fails with APR_NOTFOUND and `why` for an error, unless it has failed already. */
+void b24bg_store_sql_refuse(b24bg_store_t *store, const char *why);
+
 /* Values are what the statement's text says: %s const char *, %lld const apr_int64_t *. Returns the
  * number of rows that were changed. */
 int b24bg_store_sql_run(b24bg_store_t *store, b24bg_store_sql_e which, const void *const *values);

@@ -27,13 +27,20 @@ typedef enum {
     B24BG_SQL_ADD_EVENT,
     B24BG_SQL_PRUNE_EVENTS,
     B24BG_SQL_GET_EVENTS,
+    B24BG_SQL_EVENTS_SINCE,
+    B24BG_SQL_GET_CHANGES,
     B24BG_SQL_PUT_REGISTRATION,
     B24BG_SQL_REGISTRATIONS_OF_PORTAL,
     B24BG_SQL_REGISTRATIONS_OF_APP,
+    B24BG_SQL_REGISTRATIONS_SINCE,
+    B24BG_SQL_OPEN_REGISTRATIONS,
+    B24BG_SQL_PUT_BUDGET,
+    B24BG_SQL_GET_BUDGETS,
     B24BG_SQL_ADD_COMMAND,
     B24BG_SQL_OPEN_COMMANDS,
     B24BG_SQL_FINISH_COMMAND,
     B24BG_SQL_GET_COMMAND,
+    B24BG_SQL_PURGE_COMMANDS,
     B24BG_SQL_COUNT
 } b24bg_store_sql_e;
 
@@ -55,6 +62,12 @@ typedef struct {
     const char *text;                 /* values: %s and %lld, as apr_dbd has it */
     const b24bg_store_shape_t *shape; /* of the records that come out, or go in; or NULL */
 } b24bg_store_statement_t;
+
+/* What B24BG_SQL_GET_CHANGES reads. */
+typedef struct {
+    apr_int64_t newest; /* the number that this transaction has taken */
+    apr_int64_t stored; /* the registration's; 0: there is none */
+} b24bg_store_changes_t;
 
 /* which: below B24BG_SQL_COUNT. Static. */
 const b24bg_store_statement_t *b24bg_store_statement(b24bg_store_sql_e which);

@@ -6,8 +6,10 @@
 #define MESSAGE_GONE "the message is finished or was never there"
 #define PORTAL_GONE "the portal is not there or was wiped"
 
-/* Portals whose counts are written in one transaction: 0.1 s on a PostgreSQL nearby. */
-#define COUNTS_AT_ONCE 500
+#define REGISTRATION_CHANGED "somebody else has changed the registration"
+
+/* Records that are written in one transaction: 0.1 s on a PostgreSQL nearby. */
+#define WRITTEN_AT_ONCE 500
 
 /* Opening and closing */
 
@@ -70,6 +72,26 @@ static apr_status_t list(b24bg_store_t *store, apr_pool_t *pool, b24bg_store_sql
 {
     b24bg_store_sql_start(store);
     return b24bg_store_sql_list(store, pool, which, values, records);
+}
+
+/* Writes one record of an array. */
+typedef void write_cb(b24bg_store_t *store, const void *record);
+
+static apr_status_t write_all(b24bg_store_t *store, const apr_array_header_t *records,
+                              write_cb *write)
+{
+    apr_status_t status = APR_SUCCESS;
+    int i = 0;
+
+    while (status == APR_SUCCESS && i < records->nelts) {
+        int end = records->nelts - i > WRITTEN_AT_ONCE ? i + WRITTEN_AT_ONCE : records->nelts;
+        b24bg_store_sql_begin_change(store, 1);
+        for (; i < end; i++) {
+            write(store, records->elts + (apr_size_t)i * (apr_size_t)records->elt_size);
+        }
+        status = b24bg_store_sql_end(store);
+    }
+    return status;
 }
 
 /* Leases */
@@ -151,10 +173,15 @@ apr_status_t b24bg_store_inbox_done(b24bg_store_t *store, const char *id, apr_ti
 
 apr_status_t b24bg_store_inbox_purge(b24bg_store_t *store, apr_time_t now)
 {
-    apr_time_t before = now - B24BG_STORE_INBOX_KEEP;
-    const void *values[] = {&before};
+    apr_time_t kept = now - B24BG_STORE_INBOX_KEEP;
+    apr_time_t waiting = now - B24BG_STORE_COMMAND_WAITS;
+    const void *messages[] = {&kept};
+    const void *commands[] = {&kept, &waiting};
 
-    return change(store, B24BG_SQL_PURGE_MESSAGES, values);
+    b24bg_store_sql_begin_change(store, 1);
+    b24bg_store_sql_run(store, B24BG_SQL_PURGE_MESSAGES, messages);
+    b24bg_store_sql_run(store, B24BG_SQL_PURGE_COMMANDS, commands);
+    return b24bg_store_sql_end(store);
 }
 
 apr_status_t b24bg_store_inbox_count(b24bg_store_t *store, apr_int64_t *count)
@@ -207,6 +234,15 @@ apr_status_t b24bg_store_events(b24bg_store_t *store, apr_pool_t *pool, const ch
     return list(store, pool, B24BG_SQL_GET_EVENTS, values, events);
 }
 
+apr_status_t b24bg_store_events_since(b24bg_store_t *store, apr_pool_t *pool, apr_int64_t since,
+                                      int most, apr_array_header_t **events)
+{
+    apr_int64_t limit = most;
+    const void *values[] = {&since, &limit};
+
+    return list(store, pool, B24BG_SQL_EVENTS_SINCE, values, events);
+}
+
 /* Portals */
 
 apr_status_t b24bg_store_portal_put(b24bg_store_t *store, const b24bg_store_portal_t *portal,
@@ -241,32 +277,20 @@ apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_p
     return b24bg_store_sql_end(store);
 }
 
-static apr_status_t raise_counts(b24bg_store_t *store, const b24bg_store_portal_t *portal,
-                                 const b24bg_store_portal_t *end)
+static void raise_counts(b24bg_store_t *store, const void *record)
 {
-    b24bg_store_sql_begin_change(store, 1);
-    for (; portal < end; portal++) {
-        const void *values[] = {&portal->last_load, &portal->last_load, &portal->loads,
-                                &portal->loads,     portal->app,        portal->member_id,
-                                &portal->last_load, &portal->loads};
-        b24bg_store_sql_run(store, B24BG_SQL_RAISE_COUNTS, values);
-    }
-    return b24bg_store_sql_end(store);
+    const b24bg_store_portal_t *portal = record;
+    const void *values[] = {&portal->last_load, &portal->recent,   &portal->last_load,
+                            &portal->last_load, &portal->loads,    &portal->loads,
+                            portal->app,        portal->member_id, &portal->last_load,
+                            &portal->loads};
+
+    b24bg_store_sql_run(store, B24BG_SQL_RAISE_COUNTS, values);
 }
 
 apr_status_t b24bg_store_portal_counts(b24bg_store_t *store, const apr_array_header_t *portals)
 {
-    const b24bg_store_portal_t *portal = (const b24bg_store_portal_t *)portals->elts;
-    const b24bg_store_portal_t *end = portal + portals->nelts;
-    apr_status_t status = APR_SUCCESS;
-
-    while (status == APR_SUCCESS && portal < end) {
-        const b24bg_store_portal_t *next =
-            end - portal > COUNTS_AT_ONCE ? portal + COUNTS_AT_ONCE : end;
-        status = raise_counts(store, portal, next);
-        portal = next;
-    }
-    return status;
+    return write_all(store, portals, raise_counts);
 }
 
 apr_status_t b24bg_store_portal_get(b24bg_store_t *store, apr_pool_t *pool, const char *app,
@@ -294,14 +318,36 @@ apr_status_t b24bg_store_portals_since(b24bg_store_t *store, apr_pool_t *pool, a
 
 /* Registrations */
 
+/* The number of this change, if the row is still the one that was read. */
+static apr_int64_t claim(b24bg_store_t *store, const b24bg_store_registration_t *registration)
+{
+    const void *values[] = {registration->app, registration->member_id, &registration->user_id};
+    const b24bg_store_changes_t *changes =
+        b24bg_store_sql_get(store, store->scratch, B24BG_SQL_GET_CHANGES, values);
+
+    if (!changes) {
+        return 0;
+    }
+    if (changes->stored != registration->change) {
+        b24bg_store_sql_refuse(store, REGISTRATION_CHANGED);
+    }
+    return changes->newest;
+}
+
 apr_status_t b24bg_store_registration_put(b24bg_store_t *store,
-                                          const b24bg_store_registration_t *registration,
+                                          b24bg_store_registration_t *registration,
                                           const b24bg_store_reason_t *reason)
 {
+    apr_int64_t number;
+
     b24bg_store_sql_begin_change(store, 1);
+    number = claim(store, registration);
     b24bg_store_sql_run_record(store, B24BG_SQL_PUT_REGISTRATION, registration);
     note(store, registration->app, registration->member_id, reason);
-    return b24bg_store_sql_end(store);
+    if (b24bg_store_sql_end(store) == APR_SUCCESS) {
+        registration->change = number;
+    }
+    return store->status;
 }
 
 apr_status_t b24bg_store_registrations(b24bg_store_t *store, apr_pool_t *pool, const char *app,
@@ -312,6 +358,41 @@ apr_status_t b24bg_store_registrations(b24bg_store_t *store, apr_pool_t *pool, c
     return list(store, pool,
                 member_id ? B24BG_SQL_REGISTRATIONS_OF_PORTAL : B24BG_SQL_REGISTRATIONS_OF_APP,
                 values, registrations);
+}
+
+apr_status_t b24bg_store_registrations_since(b24bg_store_t *store, apr_pool_t *pool,
+                                             apr_int64_t since, apr_array_header_t **registrations)
+{
+    const void *values[] = {&since};
+
+    return list(store, pool, B24BG_SQL_REGISTRATIONS_SINCE, values, registrations);
+}
+
+apr_status_t b24bg_store_registrations_open(b24bg_store_t *store, apr_pool_t *pool, int most,
+                                            apr_array_header_t **registrations)
+{
+    apr_int64_t limit = most;
+    const void *values[] = {&limit};
+
+    return list(store, pool, B24BG_SQL_OPEN_REGISTRATIONS, values, registrations);
+}
+
+/* Budgets */
+
+static void put_budget(b24bg_store_t *store, const void *record)
+{
+    b24bg_store_sql_run_record(store, B24BG_SQL_PUT_BUDGET, record);
+}
+
+apr_status_t b24bg_store_budgets_put(b24bg_store_t *store, const apr_array_header_t *budgets)
+{
+    return write_all(store, budgets, put_budget);
+}
+
+apr_status_t b24bg_store_budgets(b24bg_store_t *store, apr_pool_t *pool,
+                                 apr_array_header_t **budgets)
+{
+    return list(store, pool, B24BG_SQL_GET_BUDGETS, NULL, budgets);
 }
 
 /* Commands */

@@ -48,8 +48,37 @@ static const char *const step_2[] = {
     "verb TEXT NOT NULL, created BIGINT NOT NULL, seq BIGINT NOT NULL, result TEXT NOT NULL)",
     NULL};
 
+/* SQLite adds one column at a time. */
+#define ADD_REGISTRATION_TEXT(name, value)                                                         \
+    "ALTER TABLE b24bg_registrations ADD COLUMN " name " TEXT NOT NULL DEFAULT '" value "'"
+#define ADD_REGISTRATION_NUMBER(name)                                                              \
+    "ALTER TABLE b24bg_registrations ADD COLUMN " name " BIGINT NOT NULL DEFAULT 0"
+
+static const char *const step_3[] = {
+    ADD_REGISTRATION_TEXT("detail", ""), ADD_REGISTRATION_TEXT("goal", "keep"),
+    ADD_REGISTRATION_TEXT("next_key_hash", ""), ADD_REGISTRATION_TEXT("binds", ""),
+    ADD_REGISTRATION_TEXT("command", ""), ADD_REGISTRATION_NUMBER("since"),
+    ADD_REGISTRATION_NUMBER("noticed"), ADD_REGISTRATION_NUMBER("rebound"),
+    ADD_REGISTRATION_NUMBER("warned"), ADD_REGISTRATION_NUMBER("was_bound"),
+    ADD_REGISTRATION_NUMBER("forced"), ADD_REGISTRATION_NUMBER("change"),
+    /* No two rows may have the same change, and 0 is none. Each row took a number when it was put,
+     * so these have all been given out before. */
+    "UPDATE b24bg_registrations SET change = (SELECT COUNT(*) FROM b24bg_registrations AS other "
+    "WHERE (other.app, other.member_id, other.user_id) <= (b24bg_registrations.app, "
+    "b24bg_registrations.member_id, b24bg_registrations.user_id))",
+    "CREATE INDEX b24bg_registrations_change ON b24bg_registrations (change)",
+    /* Of the many that are bound none is in it: asked for every second. */
+    "CREATE INDEX b24bg_registrations_open ON b24bg_registrations (due) WHERE state <> 'bound' "
+    "AND state <> 'unbound' AND (state <> 'blocked' OR reason = 'daily-cap')",
+    "ALTER TABLE b24bg_portals ADD COLUMN recent BIGINT NOT NULL DEFAULT 0",
+    "CREATE INDEX b24bg_events_seq ON b24bg_events (seq)",
+    "CREATE TABLE b24bg_budgets ("
+    "app TEXT NOT NULL, member_id TEXT NOT NULL, user_id BIGINT NOT NULL, source TEXT NOT NULL, "
+    "used BIGINT NOT NULL, start BIGINT NOT NULL, PRIMARY KEY (app, member_id, user_id, source))",
+    NULL};
+
 /* steps[n] leads from version n to n + 1. */
-static const char *const *const steps[] = {step_1, step_2};
+static const char *const *const steps[] = {step_1, step_2, step_3};
 static_assert(sizeof(steps) / sizeof(steps[0]) == B24BG_STORE_SCHEMA_VERSION,
               "the newest version is the one behind the last step");
 

@@ -115,12 +115,19 @@ int b24bg_store_sql_run(b24bg_store_t *store, b24bg_store_sql_e which, const voi
     return rows;
 }
 
+void b24bg_store_sql_refuse(b24bg_store_t *store, const char *why)
+{
+    if (store->status == APR_SUCCESS) {
+        store->status = APR_NOTFOUND;
+        store->error = why;
+    }
+}
+
 void b24bg_store_sql_run_on_one(b24bg_store_t *store, b24bg_store_sql_e which,
                                 const void *const *values, const char *missing)
 {
-    if (b24bg_store_sql_run(store, which, values) == 0 && store->status == APR_SUCCESS) {
-        store->status = APR_NOTFOUND;
-        store->error = missing;
+    if (b24bg_store_sql_run(store, which, values) == 0) {
+        b24bg_store_sql_refuse(store, missing);
     }
 }
 
@@ -178,9 +185,13 @@ apr_status_t b24bg_store_sql_list(b24bg_store_t *store, apr_pool_t *pool, b24bg_
     apr_dbd_results_t *results = NULL;
     apr_dbd_row_t *row = NULL;
     apr_array_header_t *found;
-    int code = apr_dbd_pbselect(store->db.driver, store->scratch, store->db.handle, &results,
-                                store->prepared[which], 1, mend(store, which, values));
+    int code;
 
+    if (store->status != APR_SUCCESS) {
+        return store->status;
+    }
+    code = apr_dbd_pbselect(store->db.driver, store->scratch, store->db.handle, &results,
+                            store->prepared[which], 1, mend(store, which, values));
     if (code != 0) {
         fail(store, code);
         return store->status;

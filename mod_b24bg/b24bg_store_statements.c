@@ -39,6 +39,7 @@ static const b24bg_store_column_t portal_columns[] = {
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, installed)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, last_load)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, loads)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, recent)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, change)},
 };
 static const b24bg_store_column_t event_columns[] = {
@@ -46,19 +47,51 @@ static const b24bg_store_column_t event_columns[] = {
     {B24BG_STORE_TEXT, offsetof(b24bg_store_event_t, what)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_event_t, detail)},
 };
+static const b24bg_store_column_t portal_event_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_event_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_event_t, member_id)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_event_t, seq)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_event_t, at)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_event_t, what)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_event_t, detail)},
+};
+static const b24bg_store_column_t changes_columns[] = {
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_changes_t, newest)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_changes_t, stored)},
+};
 static const b24bg_store_column_t registration_columns[] = {
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, app)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, member_id)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, user_id)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, state)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, reason)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, detail)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, goal)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, key_hash)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, next_key_hash)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, old_key_hash)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, old_key_until)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, since)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, bound)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, checked)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, noticed)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, rebound)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, due)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, warned)},
     {B24BG_STORE_SMALL, offsetof(b24bg_store_registration_t, attempts)},
+    {B24BG_STORE_SMALL, offsetof(b24bg_store_registration_t, was_bound)},
+    {B24BG_STORE_SMALL, offsetof(b24bg_store_registration_t, forced)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, binds)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, command)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, change)},
+};
+static const b24bg_store_column_t budget_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_budget_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_budget_t, member_id)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_budget_t, user_id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_budget_t, source)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_budget_t, used)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_budget_t, start)},
 };
 static const b24bg_store_column_t command_columns[] = {
     {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, id)},
@@ -72,12 +105,18 @@ static const b24bg_store_column_t count_columns[] = {{B24BG_STORE_NUMBER, 0}};
 
 static const b24bg_store_shape_t message_shape = SHAPE(b24bg_store_message_t, message_columns);
 static const b24bg_store_shape_t portal_shape = SHAPE(b24bg_store_portal_t, portal_columns);
-/* What is written: all but the last, which the store makes. */
+/* *_values_shape: what is written, all but the last, which the store makes. */
 static const b24bg_store_shape_t portal_values_shape = {
     portal_columns, COUNT_OF(portal_columns) - 1, sizeof(b24bg_store_portal_t)};
 static const b24bg_store_shape_t event_shape = SHAPE(b24bg_store_event_t, event_columns);
+static const b24bg_store_shape_t portal_event_shape =
+    SHAPE(b24bg_store_portal_event_t, portal_event_columns);
+static const b24bg_store_shape_t changes_shape = SHAPE(b24bg_store_changes_t, changes_columns);
 static const b24bg_store_shape_t registration_shape =
     SHAPE(b24bg_store_registration_t, registration_columns);
+static const b24bg_store_shape_t registration_values_shape = {
+    registration_columns, COUNT_OF(registration_columns) - 1, sizeof(b24bg_store_registration_t)};
+static const b24bg_store_shape_t budget_shape = SHAPE(b24bg_store_budget_t, budget_columns);
 static const b24bg_store_shape_t command_shape = SHAPE(b24bg_store_command_t, command_columns);
 static const b24bg_store_shape_t count_shape = SHAPE(apr_int64_t, count_columns);
 
@@ -86,11 +125,14 @@ static const b24bg_store_shape_t count_shape = SHAPE(apr_int64_t, count_columns)
 #define CHANGE "(SELECT value FROM b24bg_meta WHERE name = 'change')"
 #define PORTAL_COLUMNS                                                                             \
     "app, member_id, domain, client_endpoint, auth_server, access_token, refresh_token, "          \
-    "application_token, scope, access_expires, refreshed, user_id, installed, last_load, loads"
+    "application_token, scope, access_expires, refreshed, user_id, installed, last_load, loads, "  \
+    "recent"
 #define MESSAGE_COLUMNS "id, app, event, fields, received, due, attempts"
 #define REGISTRATION_COLUMNS                                                                       \
-    "app, member_id, user_id, state, reason, key_hash, old_key_hash, old_key_until, bound, "       \
-    "checked, due, attempts"
+    "app, member_id, user_id, state, reason, detail, goal, key_hash, next_key_hash, "              \
+    "old_key_hash, old_key_until, since, bound, checked, noticed, rebound, due, warned, "          \
+    "attempts, was_bound, forced, binds, command"
+#define BUDGET_COLUMNS "app, member_id, user_id, source, used, start"
 #define COMMAND_COLUMNS "id, app, member_id, verb, created, result"
 
 static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
@@ -123,13 +165,15 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
                                   &count_shape},
     [B24BG_SQL_PUT_PORTAL] =
         {"INSERT INTO b24bg_portals (" PORTAL_COLUMNS ", change) VALUES (%s, %s, %s, %s, %s, %s, "
-         "%s, %s, %s, %lld, %lld, %lld, %lld, %lld, %lld, " CHANGE ") "
+         "%s, %s, %s, %lld, %lld, %lld, %lld, %lld, %lld, %lld, " CHANGE ") "
          "ON CONFLICT (app, member_id) DO UPDATE SET domain = excluded.domain, "
          "client_endpoint = excluded.client_endpoint, auth_server = excluded.auth_server, "
          "access_token = excluded.access_token, refresh_token = excluded.refresh_token, "
          "application_token = excluded.application_token, scope = excluded.scope, "
          "access_expires = excluded.access_expires, refreshed = excluded.refreshed, "
          "user_id = excluded.user_id, installed = excluded.installed, "
+         "recent = CASE WHEN excluded.last_load > b24bg_portals.last_load "
+         "THEN excluded.recent ELSE b24bg_portals.recent END, "
          "last_load = CASE WHEN excluded.last_load > b24bg_portals.last_load "
          "THEN excluded.last_load ELSE b24bg_portals.last_load END, "
          "loads = CASE WHEN excluded.loads > b24bg_portals.loads "
@@ -146,6 +190,7 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
                                   NULL},
     [B24BG_SQL_RAISE_COUNTS] =
         {"UPDATE b24bg_portals SET "
+         "recent = CASE WHEN %lld > last_load THEN %lld ELSE recent END, "
          "last_load = CASE WHEN %lld > last_load THEN %lld ELSE last_load END, "
          "loads = CASE WHEN %lld > loads THEN %lld ELSE loads END "
          "WHERE app = %s AND member_id = %s AND (last_load < %lld OR loads < %lld)",
@@ -173,22 +218,56 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
         {"SELECT at, what, detail FROM b24bg_events "
          "WHERE app = %s AND member_id = %s ORDER BY at DESC, seq DESC LIMIT %lld",
          &event_shape},
+    [B24BG_SQL_EVENTS_SINCE] =
+        {"SELECT app, member_id, seq, at, what, detail FROM "
+         "(SELECT app, member_id, seq, at, what, detail FROM b24bg_events WHERE seq > %lld "
+         "ORDER BY seq DESC LIMIT %lld) AS newest ORDER BY seq",
+         &portal_event_shape},
+    [B24BG_SQL_GET_CHANGES] = {"SELECT value, COALESCE((SELECT change FROM b24bg_registrations "
+                               "WHERE app = %s AND member_id = %s AND user_id = %lld), 0) "
+                               "FROM b24bg_meta WHERE name = 'change'",
+                               &changes_shape},
     [B24BG_SQL_PUT_REGISTRATION] =
-        {"INSERT INTO b24bg_registrations (" REGISTRATION_COLUMNS ") "
-         "VALUES (%s, %s, %lld, %s, %s, %s, %s, %lld, %lld, %lld, %lld, %lld) "
+        {"INSERT INTO b24bg_registrations (" REGISTRATION_COLUMNS ", change) "
+         "VALUES (%s, %s, %lld, %s, %s, %s, %s, %s, %s, %s, %lld, %lld, %lld, %lld, "
+         "%lld, %lld, %lld, %lld, %lld, %lld, %lld, %s, %s, " CHANGE ") "
          "ON CONFLICT (app, member_id, user_id) DO UPDATE SET state = excluded.state, "
-         "reason = excluded.reason, key_hash = excluded.key_hash, "
+         "reason = excluded.reason, detail = excluded.detail, goal = excluded.goal, "
+         "key_hash = excluded.key_hash, next_key_hash = excluded.next_key_hash, "
          "old_key_hash = excluded.old_key_hash, old_key_until = excluded.old_key_until, "
-         "bound = excluded.bound, checked = excluded.checked, due = excluded.due, "
-         "attempts = excluded.attempts",
-         &registration_shape},
+         "since = excluded.since, bound = excluded.bound, checked = excluded.checked, "
+         "noticed = excluded.noticed, rebound = excluded.rebound, due = excluded.due, "
+         "warned = excluded.warned, attempts = excluded.attempts, "
+         "was_bound = excluded.was_bound, forced = excluded.forced, binds = excluded.binds, "
+         "command = excluded.command, change = excluded.change",
+         &registration_values_shape},
     [B24BG_SQL_REGISTRATIONS_OF_PORTAL] = {"SELECT " REGISTRATION_COLUMNS
-                                           " FROM b24bg_registrations "
+                                           ", change FROM b24bg_registrations "
                                            "WHERE app = %s AND member_id = %s ORDER BY user_id",
                                            &registration_shape},
-    [B24BG_SQL_REGISTRATIONS_OF_APP] = {"SELECT " REGISTRATION_COLUMNS " FROM b24bg_registrations "
+    [B24BG_SQL_REGISTRATIONS_OF_APP] = {"SELECT " REGISTRATION_COLUMNS
+                                        ", change FROM b24bg_registrations "
                                         "WHERE app = %s ORDER BY member_id, user_id",
                                         &registration_shape},
+    [B24BG_SQL_REGISTRATIONS_SINCE] = {"SELECT " REGISTRATION_COLUMNS
+                                       ", change FROM b24bg_registrations "
+                                       "WHERE change > %lld ORDER BY change",
+                                       &registration_shape},
+    /* The condition is that of an index, word by word. */
+    [B24BG_SQL_OPEN_REGISTRATIONS] =
+        {"SELECT " REGISTRATION_COLUMNS ", change FROM b24bg_registrations "
+         "WHERE state <> 'bound' AND state <> 'unbound' "
+         "AND (state <> 'blocked' OR reason = 'daily-cap') "
+         "ORDER BY CASE WHEN due = 0 THEN 1 ELSE 0 END, due, change LIMIT %lld",
+         &registration_shape},
+    [B24BG_SQL_PUT_BUDGET] =
+        {"INSERT INTO b24bg_budgets (" BUDGET_COLUMNS ") VALUES (%s, %s, %lld, %s, %lld, %lld) "
+         "ON CONFLICT (app, member_id, user_id, source) DO UPDATE SET used = excluded.used, "
+         "start = excluded.start",
+         &budget_shape},
+    [B24BG_SQL_GET_BUDGETS] = {"SELECT " BUDGET_COLUMNS " FROM b24bg_budgets "
+                               "ORDER BY app, member_id, user_id, source",
+                               &budget_shape},
     [B24BG_SQL_ADD_COMMAND] = {"INSERT INTO b24bg_commands (" COMMAND_COLUMNS ", seq) "
                                "VALUES (%s, %s, %s, %s, %lld, %s, " CHANGE
                                ") ON CONFLICT (id) DO NOTHING",
@@ -200,6 +279,9 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
         {"UPDATE b24bg_commands SET result = %s WHERE id = %s AND result = ''", NULL},
     [B24BG_SQL_GET_COMMAND] = {"SELECT " COMMAND_COLUMNS " FROM b24bg_commands WHERE id = %s",
                                &command_shape},
+    [B24BG_SQL_PURGE_COMMANDS] = {"DELETE FROM b24bg_commands "
+                                  "WHERE created < %lld OR (result = '' AND created < %lld)",
+                                  NULL},
 };
 
 const b24bg_store_statement_t *b24bg_store_statement(b24bg_store_sql_e which)

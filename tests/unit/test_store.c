@@ -23,6 +23,9 @@
 /* Any moment; microseconds since 1970. */
 #define NOW APR_INT64_C(1714560000000000)
 #define SECOND APR_USEC_PER_SEC
+/* Of the schema. */
+#define NEWEST 3
+#define SELECT_VERSION "SELECT value FROM b24bg_meta WHERE name = 'version'"
 
 /* What differs between the two, for whoever wants to be in the store's way. */
 typedef struct {
@@ -31,17 +34,23 @@ typedef struct {
     const char *refuse_events; /* after this no event can be written */
     const char *break_connections;
     const char *connections; /* how many the store has open; NULL: a killed one has none */
+    const char *schema;      /* all of it in one value */
 } side_t;
 
 static const side_t sides[] = {
     {"sqlite3", "BEGIN EXCLUSIVE",
      "CREATE TRIGGER refuse BEFORE INSERT ON b24bg_events BEGIN SELECT RAISE(ABORT, 'refused'); "
      "END",
-     "CREATE TABLE another_one (x INTEGER)", NULL},
+     "CREATE TABLE another_one (x INTEGER)", NULL,
+     "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_master ORDER BY name)"},
     {"pgsql", "BEGIN; LOCK TABLE b24bg_meta IN ACCESS EXCLUSIVE MODE",
      "ALTER TABLE b24bg_events ADD CONSTRAINT refused CHECK (what = '')",
      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mod_b24bg'",
-     "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'mod_b24bg'"},
+     "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'mod_b24bg'",
+     "SELECT string_agg(line, ';' ORDER BY line) FROM ("
+     "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) "
+     "AS line FROM information_schema.columns WHERE table_schema = 'public' "
+     "UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public') AS lines"},
 };
 
 static struct {
@@ -255,6 +264,7 @@ static b24bg_store_portal_t portal_of(const char *member_id)
     portal.installed = NOW;
     portal.last_load = NOW - 2;
     portal.loads = 42;
+    portal.recent = 7;
     return portal;
 }
 
@@ -298,6 +308,7 @@ static void assert_same_portal(const b24bg_store_portal_t *expected,
     assert_true(expected->installed == found->installed);
     assert_true(expected->last_load == found->last_load);
     assert_true(expected->loads == found->loads);
+    assert_true(expected->recent == found->recent);
 }
 
 /* The history of MEMBER, newest first: "what what ...". */
@@ -321,6 +332,130 @@ static apr_array_header_t *portals_since(b24bg_store_t *store, apr_int64_t since
 
     OK(store, b24bg_store_portals_since(store, unit_pool, since, &portals));
     return portals;
+}
+
+static b24bg_store_registration_t registration_of(const char *member_id, apr_int64_t user_id,
+                                                  const char *state)
+{
+    b24bg_store_registration_t registration = {0};
+
+    registration.app = "telephony";
+    registration.member_id = member_id;
+    registration.user_id = user_id;
+    registration.state = state;
+    return registration;
+}
+
+static apr_array_header_t *registrations_of(b24bg_store_t *store, const char *member_id)
+{
+    apr_array_header_t *list = NULL;
+
+    OK(store, b24bg_store_registrations(store, unit_pool, "telephony", member_id, &list));
+    return list;
+}
+
+static apr_array_header_t *registrations_since(b24bg_store_t *store, apr_int64_t since)
+{
+    apr_array_header_t *list = NULL;
+
+    OK(store, b24bg_store_registrations_since(store, unit_pool, since, &list));
+    return list;
+}
+
+static b24bg_store_registration_t get_registration(b24bg_store_t *store, const char *member_id,
+                                                   apr_int64_t user_id)
+{
+    apr_array_header_t *list = registrations_of(store, member_id);
+    int i;
+
+    for (i = 0; i < list->nelts; i++) {
+        if (APR_ARRAY_IDX(list, i, b24bg_store_registration_t).user_id == user_id) {
+            break;
+        }
+    }
+    assert_true(i < list->nelts);
+    return APR_ARRAY_IDX(list, i, b24bg_store_registration_t);
+}
+
+/* Whose they are and what they say, but for the change. */
+static void assert_same_registration(const b24bg_store_registration_t *expected,
+                                     const b24bg_store_registration_t *found)
+{
+    assert_string_equal(expected->app, found->app);
+    assert_string_equal(expected->member_id, found->member_id);
+    assert_true(expected->user_id == found->user_id);
+    assert_string_equal(expected->state, found->state);
+    assert_string_equal(expected->reason, found->reason);
+    assert_string_equal(expected->detail, found->detail);
+    assert_string_equal(expected->goal, found->goal);
+    assert_string_equal(expected->key_hash, found->key_hash);
+    assert_string_equal(expected->next_key_hash, found->next_key_hash);
+    assert_string_equal(expected->old_key_hash, found->old_key_hash);
+    assert_true(expected->old_key_until == found->old_key_until);
+    assert_true(expected->since == found->since);
+    assert_true(expected->bound == found->bound);
+    assert_true(expected->checked == found->checked);
+    assert_true(expected->noticed == found->noticed);
+    assert_true(expected->rebound == found->rebound);
+    assert_true(expected->due == found->due);
+    assert_true(expected->warned == found->warned);
+    assert_int_equal(expected->attempts, found->attempts);
+    assert_int_equal(expected->was_bound, found->was_bound);
+    assert_int_equal(expected->forced, found->forced);
+    assert_string_equal(expected->binds, found->binds);
+    assert_string_equal(expected->command, found->command);
+}
+
+static apr_array_header_t *open_commands(b24bg_store_t *store, int most)
+{
+    apr_array_header_t *list = NULL;
+
+    OK(store, b24bg_store_commands(store, unit_pool, most, &list));
+    return list;
+}
+
+/* "app member_id user_id source used start" of all, lines */
+static const char *budgets(b24bg_store_t *store)
+{
+    apr_array_header_t *list = NULL;
+    const char *shown = "";
+    int i;
+
+    OK(store, b24bg_store_budgets(store, unit_pool, &list));
+    for (i = 0; i < list->nelts; i++) {
+        const b24bg_store_budget_t *budget = &APR_ARRAY_IDX(list, i, b24bg_store_budget_t);
+        shown = apr_psprintf(
+            unit_pool, "%s%s %s %" APR_INT64_T_FMT " %s %" APR_INT64_T_FMT " %" APR_TIME_T_FMT "\n",
+            shown, budget->app, budget->member_id, budget->user_id, budget->source, budget->used,
+            budget->start);
+    }
+    return shown;
+}
+
+static void put_budgets(b24bg_store_t *store, const b24bg_store_budget_t *list, int count)
+{
+    apr_array_header_t *records = apr_array_make(unit_pool, 1, sizeof(*list));
+    int i;
+
+    for (i = 0; i < count; i++) {
+        APR_ARRAY_PUSH(records, b24bg_store_budget_t) = list[i];
+    }
+    OK(store, b24bg_store_budgets_put(store, records));
+}
+
+/* "what what ..." of the events of all portals. */
+static const char *events_since(b24bg_store_t *store, apr_int64_t since, int most)
+{
+    apr_array_header_t *events = NULL;
+    const char *shown = "";
+    int i;
+
+    OK(store, b24bg_store_events_since(store, unit_pool, since, most, &events));
+    for (i = 0; i < events->nelts; i++) {
+        shown = apr_pstrcat(unit_pool, shown, i ? " " : "",
+                            APR_ARRAY_IDX(events, i, b24bg_store_portal_event_t).what, NULL);
+    }
+    return shown;
 }
 
 /* Other processes. What they do they do with a pool and a store of their own; an assertion of
@@ -401,19 +536,19 @@ static void opens_and_keeps(void **state)
     b24bg_store_t *store = create_store(state);
     b24bg_store_portal_t portal = portal_of(MEMBER);
 
-    assert_int_equal(2, b24bg_store_version(store));
+    assert_int_equal(NEWEST, b24bg_store_version(store));
     assert_string_equal("", b24bg_store_error(store));
     put_portal(store, &portal, "installed");
     b24bg_store_close(store);
     store = open_store();
     assert_same_portal(&portal, get_portal(store, MEMBER));
-    assert_int_equal(2, b24bg_store_version(store));
+    assert_int_equal(NEWEST, b24bg_store_version(store));
 }
 
 static void a_newer_or_broken_version_is_refused(void **state)
 {
     b24bg_store_t *store = create_store(state);
-    const char *versions[] = {"3", "2147483647", "-1"};
+    const char *versions[] = {"4", "2147483647", "-1"};
     const char *error = "";
     size_t i;
 
@@ -424,33 +559,135 @@ static void a_newer_or_broken_version_is_refused(void **state)
         assert_int_equal(APR_EMISMATCH, b24bg_store_open(unit_pool, world.side->name, world.params,
                                                          &store, &error));
         assert_non_null(strstr(error, apr_psprintf(unit_pool, "version %s of its", versions[i])));
-        assert_string_equal(versions[i],
-                            raw_value("SELECT value FROM b24bg_meta WHERE name = 'version'"));
+        assert_string_equal(versions[i], raw_value(SELECT_VERSION));
     }
+}
+
+/* The tables as they were released, with something in each. A copy: where it and a new store differ
+ * once it is migrated, somebody has changed a released step. */
+static const char *const released_1[] = {
+    "CREATE TABLE b24bg_meta (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
+    "INSERT INTO b24bg_meta (name, value) VALUES ('version', 1), ('change', 7)",
+    "CREATE TABLE b24bg_portals ("
+    "app TEXT NOT NULL, member_id TEXT NOT NULL, domain TEXT NOT NULL, "
+    "client_endpoint TEXT NOT NULL, auth_server TEXT NOT NULL, access_token TEXT NOT NULL, "
+    "refresh_token TEXT NOT NULL, application_token TEXT NOT NULL, scope TEXT NOT NULL, "
+    "access_expires BIGINT NOT NULL, refreshed BIGINT NOT NULL, user_id BIGINT NOT NULL, "
+    "installed BIGINT NOT NULL, last_load BIGINT NOT NULL, loads BIGINT NOT NULL, "
+    "change BIGINT NOT NULL, PRIMARY KEY (app, member_id))",
+    "CREATE INDEX b24bg_portals_domain ON b24bg_portals (app, domain)",
+    "CREATE INDEX b24bg_portals_change ON b24bg_portals (change)",
+    "CREATE TABLE b24bg_inbox ("
+    "id TEXT NOT NULL PRIMARY KEY, app TEXT NOT NULL, event TEXT NOT NULL, fields TEXT NOT NULL, "
+    "received BIGINT NOT NULL, due BIGINT NOT NULL, attempts BIGINT NOT NULL, "
+    "seq BIGINT NOT NULL, done BIGINT)",
+    "CREATE INDEX b24bg_inbox_due ON b24bg_inbox (due) WHERE done IS NULL",
+    "CREATE TABLE b24bg_events ("
+    "app TEXT NOT NULL, member_id TEXT NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, "
+    "what TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (app, member_id, seq))",
+    "CREATE TABLE b24bg_leases ("
+    "name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL)",
+    "INSERT INTO b24bg_portals VALUES ('telephony', '" MEMBER "', 'b', 'c', 'd', 'e', 'f', 'g', "
+    "'h', 1, 2, 3, 4, 5, 6, 3)",
+    "INSERT INTO b24bg_events VALUES ('telephony', '" MEMBER "', 3, 1, 'installed', 'a')",
+    "INSERT INTO b24bg_inbox VALUES ('a', 'telephony', 'install', 'b', 1, 1, 0, 2, NULL)",
+    NULL};
+static const char *const released_2[] = {
+    "CREATE TABLE b24bg_registrations ("
+    "app TEXT NOT NULL, member_id TEXT NOT NULL, user_id BIGINT NOT NULL, state TEXT NOT NULL, "
+    "reason TEXT NOT NULL, key_hash TEXT NOT NULL, old_key_hash TEXT NOT NULL, "
+    "old_key_until BIGINT NOT NULL, bound BIGINT NOT NULL, checked BIGINT NOT NULL, "
+    "due BIGINT NOT NULL, attempts BIGINT NOT NULL, PRIMARY KEY (app, member_id, user_id))",
+    "CREATE TABLE b24bg_commands ("
+    "id TEXT NOT NULL PRIMARY KEY, app TEXT NOT NULL, member_id TEXT NOT NULL, "
+    "verb TEXT NOT NULL, created BIGINT NOT NULL, seq BIGINT NOT NULL, result TEXT NOT NULL)",
+    "INSERT INTO b24bg_registrations VALUES "
+    "('telephony', '" MEMBER "', 17, 'lost', 'a', 'b', 'c', 1, 2, 3, 4, 5), "
+    "('telephony', '" OTHER "', 0, 'bound', '', '', '', 0, 0, 0, 0, 0), "
+    "('crm', '" MEMBER "', 0, 'bound', '', '', '', 0, 0, 0, 0, 0), "
+    "('telephony', '" MEMBER "', 0, 'bound', '', '', '', 0, 0, 0, 0, 0)",
+    "INSERT INTO b24bg_commands VALUES ('a', 'telephony', '" MEMBER "', 'rebind', 1, 7, '')",
+    "UPDATE b24bg_meta SET value = 2 WHERE name = 'version'",
+    NULL};
+
+static void create_old_store(int version)
+{
+    const char *const *statement;
+
+    for (statement = released_1; *statement; statement++) {
+        raw_run(*statement);
+    }
+    for (statement = released_2; version == 2 && *statement; statement++) {
+        raw_run(*statement);
+    }
+}
+
+/* Opens an old store; what was in version 1 is there. */
+static b24bg_store_t *migrate(void **state, int version)
+{
+    b24bg_store_portal_t expected = {"telephony", MEMBER, "b", "c", "d", "e", "f", "g", "h",
+                                     1,           2,      3,   4,   5,   6,   0,   3};
+    const char *fresh;
+    b24bg_store_t *store = create_store(state);
+
+    b24bg_store_close(store);
+    fresh = raw_value(world.side->schema);
+    empty_database();
+    create_old_store(version);
+    store = open_store();
+    assert_int_equal(NEWEST, b24bg_store_version(store));
+    assert_string_equal(apr_itoa(unit_pool, NEWEST), raw_value(SELECT_VERSION));
+    assert_string_equal(fresh, raw_value(world.side->schema));
+    assert_same_portal(&expected, get_portal(store, MEMBER));
+    assert_int_equal(3, get_portal(store, MEMBER)->change);
+    assert_string_equal("installed", history(store, 9));
+    assert_int_equal(1, unfinished(store));
+    return store;
 }
 
 static void version_1_is_migrated(void **state)
 {
-    b24bg_store_t *store = create_store(state);
-    b24bg_store_portal_t portal = portal_of(MEMBER);
-    b24bg_store_registration_t registration = {0};
+    b24bg_store_t *store = migrate(state, 1);
+    b24bg_store_registration_t registration = registration_of(MEMBER, 0, "bound");
 
-    put_portal(store, &portal, "installed");
-    add_message(store, 1, NOW);
-    b24bg_store_close(store);
-    raw_run("DROP TABLE b24bg_registrations");
-    raw_run("DROP TABLE b24bg_commands");
-    raw_run("UPDATE b24bg_meta SET value = 1 WHERE name = 'version'");
-
-    store = open_store();
-    assert_int_equal(2, b24bg_store_version(store));
-    assert_same_portal(&portal, get_portal(store, MEMBER));
-    assert_string_equal("installed", history(store, 9));
-    assert_int_equal(1, unfinished(store));
-    registration.app = "telephony";
-    registration.member_id = MEMBER;
+    assert_int_equal(0, registrations_since(store, -1)->nelts);
     OK(store, b24bg_store_registration_put(store, &registration, NULL));
-    assert_string_equal("2", raw_value("SELECT value FROM b24bg_meta WHERE name = 'version'"));
+    assert_int_equal(8, registration.change);
+}
+
+static void version_2_is_migrated(void **state)
+{
+    b24bg_store_t *store = migrate(state, 2);
+    apr_array_header_t *list = registrations_since(store, -1);
+    b24bg_store_registration_t registration;
+    b24bg_store_registration_t expected = {0};
+    int i;
+
+    assert_int_equal(4, list->nelts);
+    for (i = 0; i < list->nelts; i++) { /* each has a number of its own, given out before */
+        assert_int_equal(i + 1, APR_ARRAY_IDX(list, i, b24bg_store_registration_t).change);
+    }
+    expected.app = "telephony";
+    expected.member_id = MEMBER;
+    expected.user_id = 17;
+    expected.state = "lost";
+    expected.reason = "a";
+    expected.goal = "keep";
+    expected.key_hash = "b";
+    expected.old_key_hash = "c";
+    expected.detail = expected.next_key_hash = expected.binds = expected.command = "";
+    expected.old_key_until = 1;
+    expected.bound = 2;
+    expected.checked = 3;
+    expected.due = 4;
+    expected.attempts = 5;
+    registration = get_registration(store, MEMBER, 17);
+    assert_same_registration(&expected, &registration);
+    OK(store, b24bg_store_registration_put(store, &registration, NULL));
+    assert_int_equal(8, registration.change);
+    registration = get_registration(store, OTHER, 0);
+    OK(store, b24bg_store_registration_put(store, &registration, NULL));
+    assert_int_equal(1, open_commands(store, 9)->nelts);
 }
 
 static void open_and_count(int number)
@@ -472,10 +709,7 @@ static void many_open_at_once(void **state)
     for (round = 0; round < 8; round++) {
         empty_database();
         if (round >= 4) {
-            b24bg_store_close(open_store());
-            raw_run("DROP TABLE b24bg_registrations");
-            raw_run("DROP TABLE b24bg_commands");
-            raw_run("UPDATE b24bg_meta SET value = 1 WHERE name = 'version'");
+            create_old_store(round % 2 ? 1 : 2);
         }
         assert_int_equal(0, pipe(gate));
         for (i = 0; i < COUNT_OF(children); i++) {
@@ -485,7 +719,7 @@ static void many_open_at_once(void **state)
         for (i = 0; i < COUNT_OF(children); i++) {
             wait_for_child(children[i]);
         }
-        assert_string_equal("2", raw_value("SELECT value FROM b24bg_meta WHERE name = 'version'"));
+        assert_string_equal(apr_itoa(unit_pool, NEWEST), raw_value(SELECT_VERSION));
         assert_string_equal("2", raw_value("SELECT COUNT(*) FROM b24bg_meta"));
     }
 }
@@ -738,12 +972,16 @@ static void values_come_back_as_they_were(void **state)
 static void columns_are_not_mixed_up(void **state)
 {
     b24bg_store_t *store = create_store(state);
-    b24bg_store_portal_t portal = {"a", "b", "c", "d", "e", "f", "g", "h",
-                                   "i", 1,   2,   3,   4,   5,   6,   0};
-    b24bg_store_registration_t registration = {"a", "b", 1, "c", "d", "e", "f", 2, 3, 4, 5, 6};
+    b24bg_store_portal_t portal = {"a", "b", "c", "d", "e", "f", "g", "h", "i",
+                                   1,   2,   3,   4,   5,   6,   7,   0};
+    b24bg_store_registration_t registration = {"a", "b", 1,  "c", "d", "e", "f", "g",
+                                               "h", "i", 2,  3,   4,   5,   6,   7,
+                                               8,   9,   10, 11,  12,  "j", "k", 0};
+    b24bg_store_budget_t budget = {"a", "b", 1, "c", 2, 3};
+    b24bg_store_reason_t reason = {NULL, "c", "d", 1};
     b24bg_store_command_t command = {"a", "b", "c", "d", 1, ""};
     b24bg_store_message_t message = {"a", "b", "c", "d", 1, 2, 3};
-    b24bg_store_registration_t *second;
+    b24bg_store_portal_event_t *event;
     b24bg_store_message_t *third;
     b24bg_store_command_t *last = NULL;
     b24bg_store_portal_t *first = NULL;
@@ -753,15 +991,24 @@ static void columns_are_not_mixed_up(void **state)
     OK(store, b24bg_store_portal_get(store, unit_pool, "a", "b", &first));
     assert_same_portal(&portal, first);
 
-    OK(store, b24bg_store_registration_put(store, &registration, NULL));
+    OK(store, b24bg_store_registration_put(store, &registration, &reason));
     OK(store, b24bg_store_registrations(store, unit_pool, "a", "b", &list));
-    second = &APR_ARRAY_IDX(list, 0, b24bg_store_registration_t);
-    assert_string_equal("abcdef",
-                        apr_pstrcat(unit_pool, second->app, second->member_id, second->state,
-                                    second->reason, second->key_hash, second->old_key_hash, NULL));
-    assert_int_equal(123456, second->user_id * 100000 + second->old_key_until * 10000 +
-                                 second->bound * 1000 + second->checked * 100 + second->due * 10 +
-                                 second->attempts);
+    assert_same_registration(&registration, &APR_ARRAY_IDX(list, 0, b24bg_store_registration_t));
+    registration.reason = "l"; /* replaced: another list of columns */
+    registration.rebound = 13;
+    OK(store, b24bg_store_registration_put(store, &registration, NULL));
+    OK(store, b24bg_store_registrations(store, unit_pool, "a", NULL, &list));
+    assert_same_registration(&registration, &APR_ARRAY_IDX(list, 0, b24bg_store_registration_t));
+
+    OK(store, b24bg_store_events_since(store, unit_pool, -1, 9, &list));
+    event = &APR_ARRAY_IDX(list, 0, b24bg_store_portal_event_t);
+    assert_string_equal("abcd", apr_pstrcat(unit_pool, event->app, event->member_id, event->what,
+                                            event->detail, NULL));
+    assert_int_equal(1, event->at);
+    assert_true(event->seq == registration.change - 1);
+
+    put_budgets(store, &budget, 1);
+    assert_string_equal("a b 1 c 2 3\n", budgets(store));
 
     OK(store, add_messages(store, &message, 1));
     third = &APR_ARRAY_IDX(due_messages(store, 1, 9), 0, b24bg_store_message_t);
@@ -841,6 +1088,43 @@ static void null_texts_are_empty(void **state)
     assert_string_equal("", found->access_token);
     assert_string_equal("", found->domain);
     assert_string_equal("", history(store, 9));
+}
+
+/* A row of NULLs, and then of what is not UTF-8, is one row like others: it is found again. */
+static void registrations_and_budgets_hold_any_text(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_registration_t registration = {0};
+    b24bg_store_registration_t expected = {0};
+    b24bg_store_budget_t rows[2] = {{NULL, NULL, 0, NULL, 1, 2},
+                                    {"\xFF", "\xC3\xA9", -1, "\x80", APR_INT64_MAX, APR_INT64_MIN}};
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        const char *kept = i ? "?" : "";
+        const char *sent = i ? "\xFF" : NULL;
+        b24bg_store_reason_t reason = {NULL, sent, sent, NOW};
+        registration.app = registration.member_id = registration.state = sent;
+        registration.reason = registration.detail = registration.goal = sent;
+        registration.key_hash = registration.next_key_hash = registration.old_key_hash = sent;
+        registration.binds = registration.command = sent;
+        registration.change = 0;
+        expected.app = expected.member_id = expected.state = kept;
+        expected.reason = expected.detail = expected.goal = kept;
+        expected.key_hash = expected.next_key_hash = expected.old_key_hash = kept;
+        expected.binds = expected.command = kept;
+        OK(store, b24bg_store_registration_put(store, &registration, &reason));
+        OK(store, b24bg_store_registration_put(store, &registration, NULL));
+        assert_int_equal(i + 1, registrations_since(store, -1)->nelts);
+        assert_same_registration(&expected, &APR_ARRAY_IDX(registrations_since(store, -1), i,
+                                                           b24bg_store_registration_t));
+        assert_string_equal(i ? " ?" : "", events_since(store, -1, 9));
+    }
+    put_budgets(store, rows, 2);
+    put_budgets(store, rows, 2);
+    assert_string_equal("  0  1 2\n"
+                        "? \xC3\xA9 -1 ? 9223372036854775807 -9223372036854775808\n",
+                        budgets(store));
 }
 
 /* Leases */
@@ -970,6 +1254,33 @@ static void names_are_kept_for_a_week(void **state)
     assert_int_equal(2, unfinished(store));
 }
 
+/* Nobody expects a command of yesterday to be carried out; its result may still be asked for. */
+static void old_commands_are_forgotten(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_command_t command = {"waits", "telephony", MEMBER, "rebind", NOW, ""};
+    b24bg_store_command_t *found;
+
+    OK(store, b24bg_store_command_add(store, &command));
+    command.id = "done";
+    OK(store, b24bg_store_command_add(store, &command));
+    OK(store, b24bg_store_command_finish(store, "done", "0 bound"));
+    command.id = "later";
+    command.created = NOW + 1;
+    OK(store, b24bg_store_command_add(store, &command));
+    OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_COMMAND_WAITS));
+    assert_int_equal(2, open_commands(store, 9)->nelts);
+    OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_COMMAND_WAITS + 1));
+    assert_int_equal(1, open_commands(store, 9)->nelts);
+    assert_int_equal(APR_NOTFOUND, b24bg_store_command_get(store, unit_pool, "waits", &found));
+    OK(store, b24bg_store_command_get(store, unit_pool, "later", &found));
+    OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_INBOX_KEEP));
+    OK(store, b24bg_store_command_get(store, unit_pool, "done", &found));
+    assert_string_equal("0 bound", found->result);
+    OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_INBOX_KEEP + 1));
+    assert_int_equal(APR_NOTFOUND, b24bg_store_command_get(store, unit_pool, "done", &found));
+}
+
 /* Portals */
 
 static void a_portal_is_replaced_but_for_its_counts(void **state)
@@ -994,11 +1305,14 @@ static void a_portal_is_replaced_but_for_its_counts(void **state)
     portal.user_id = 18;
     portal.installed++;
     portal.last_load = 0;
+    portal.recent = 99;
     portal.loads = 43;
     put_portal(store, &portal, "updated");
     portal.last_load = NOW - 2;
+    portal.recent = 7;
     assert_same_portal(&portal, get_portal(store, MEMBER));
     portal.last_load = NOW + 9;
+    portal.recent = 3;
     portal.loads = 1;
     OK(store, b24bg_store_portal_put(store, &portal, NULL));
     portal.loads = 43;
@@ -1025,12 +1339,15 @@ static void counts_only_grow(void **state)
     APR_ARRAY_IDX(counts, 0, b24bg_store_portal_t).member_id = OTHER; /* not there */
     APR_ARRAY_IDX(counts, 1, b24bg_store_portal_t).loads = 50;
     APR_ARRAY_IDX(counts, 1, b24bg_store_portal_t).last_load = 1;
+    APR_ARRAY_IDX(counts, 1, b24bg_store_portal_t).recent = 99;
     APR_ARRAY_IDX(counts, 2, b24bg_store_portal_t).loads = 49;
     APR_ARRAY_IDX(counts, 2, b24bg_store_portal_t).last_load = NOW + 7;
+    APR_ARRAY_IDX(counts, 2, b24bg_store_portal_t).recent = 2;
     OK(store, b24bg_store_portal_counts(store, counts));
     OK(store, b24bg_store_portal_counts(store, counts)); /* again: no harm */
     assert_int_equal(50, get_portal(store, MEMBER)->loads);
     assert_true(get_portal(store, MEMBER)->last_load == NOW + 7);
+    assert_int_equal(2, get_portal(store, MEMBER)->recent); /* fewer: it goes with last_load */
     assert_true(get_portal(store, MEMBER)->change == change);
     assert_string_equal("installed", history(store, 9));
     assert_int_equal(1, portals_since(store, -1)->nelts);
@@ -1200,6 +1517,39 @@ static void history_goes_by_time(void **state)
     assert_string_equal("3 1 2 0", history(store, 9));
 }
 
+static void events_are_told_since(void **state)
+{
+    static const char *const owners[][2] = {
+        {"telephony", MEMBER}, {"crm", MEMBER}, {"telephony", OTHER}, {"telephony", MEMBER}};
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_portal_t portal = portal_of(MEMBER);
+    apr_array_header_t *events = NULL;
+    b24bg_store_portal_event_t *list;
+    size_t i;
+
+    assert_string_equal("", events_since(store, -1, 9));
+    for (i = 0; i < COUNT_OF(owners); i++) { /* later ones are said to be earlier */
+        b24bg_store_reason_t reason =
+            reason_of(NULL, apr_itoa(unit_pool, (int)i), NOW - (apr_time_t)i);
+        OK(store, b24bg_store_event_add(store, owners[i][0], owners[i][1], &reason));
+    }
+    put_portal(store, &portal, "installed");
+    OK(store, b24bg_store_events_since(store, unit_pool, -1, 9, &events));
+    list = (b24bg_store_portal_event_t *)events->elts;
+    assert_string_equal("0 1 2 3 installed", events_since(store, -1, 9));
+    for (i = 0; i < COUNT_OF(owners); i++) {
+        assert_string_equal(owners[i][0], list[i].app);
+        assert_string_equal(owners[i][1], list[i].member_id);
+        assert_true(list[i].at == NOW - (apr_time_t)i);
+        assert_true(list[i].seq < list[i + 1].seq);
+    }
+    assert_true(list[4].seq == get_portal(store, MEMBER)->change);
+    assert_string_equal("2 3 installed", events_since(store, list[1].seq, 9));
+    assert_string_equal("3 installed", events_since(store, list[1].seq, 2)); /* the newest ones */
+    assert_string_equal("", events_since(store, list[4].seq, 9));
+    assert_string_equal("", events_since(store, -1, 0));
+}
+
 /* A change and the message that it finishes */
 
 static void a_change_finishes_its_message(void **state)
@@ -1242,6 +1592,7 @@ static void a_finished_message_changes_nothing(void **state)
     assert_true(get_portal(store, MEMBER)->change == change);
     assert_int_equal(APR_NOTFOUND, b24bg_store_event_add(store, "telephony", MEMBER, &reason));
     assert_int_equal(APR_NOTFOUND, b24bg_store_registration_put(store, &registration, &reason));
+    assert_int_equal(0, registration.change);
     OK(store, b24bg_store_registrations(store, unit_pool, "telephony", NULL, &registrations));
     assert_int_equal(0, registrations->nelts);
     assert_string_equal("installed", history(store, 9));
@@ -1275,68 +1626,229 @@ static void a_call_is_whole_or_absent(void **state)
 
 /* Registrations and commands */
 
-static apr_array_header_t *registrations_of(b24bg_store_t *store, const char *member_id)
-{
-    apr_array_header_t *list = NULL;
-
-    OK(store, b24bg_store_registrations(store, unit_pool, "telephony", member_id, &list));
-    return list;
-}
-
 static void registrations_are_put_and_listed(void **state)
 {
     b24bg_store_t *store = create_store(state);
-    b24bg_store_registration_t registration = {0};
+    b24bg_store_registration_t general = registration_of(MEMBER, 0, "bound");
+    b24bg_store_registration_t personal = registration_of(MEMBER, 17, "bound");
+    b24bg_store_registration_t others = registration_of(OTHER, 17, "bound");
+    b24bg_store_registration_t found;
     b24bg_store_reason_t reason = reason_of(NULL, "bound", NOW);
-    b24bg_store_registration_t *list;
 
-    registration.app = "telephony";
-    registration.member_id = MEMBER;
-    registration.state = "bound";
-    registration.attempts = INT32_MAX;
-    OK(store, b24bg_store_registration_put(store, &registration, &reason));
-    registration.user_id = 17;
-    OK(store, b24bg_store_registration_put(store, &registration, NULL));
-    registration.member_id = OTHER;
-    OK(store, b24bg_store_registration_put(store, &registration, NULL));
-    registration.app = "crm";
-    OK(store, b24bg_store_registration_put(store, &registration, NULL));
+    general.attempts = INT32_MAX;
+    OK(store, b24bg_store_registration_put(store, &general, &reason));
+    OK(store, b24bg_store_registration_put(store, &personal, NULL));
+    OK(store, b24bg_store_registration_put(store, &others, NULL));
+    others.app = "crm";
+    others.change = 0;
+    OK(store, b24bg_store_registration_put(store, &others, NULL));
     assert_int_equal(2, registrations_of(store, MEMBER)->nelts);
     assert_int_equal(3, registrations_of(store, NULL)->nelts);
     assert_int_equal(0, registrations_of(store, "nobody")->nelts);
     assert_string_equal("bound", history(store, 9));
 
-    registration.app = "telephony";
-    registration.member_id = MEMBER;
-    registration.state = "blocked";
-    registration.reason = "no-token";
-    registration.key_hash = "key";
-    registration.old_key_hash = "old";
-    registration.old_key_until = registration.bound = registration.checked = NOW;
-    registration.due = APR_INT64_MAX;
-    registration.attempts = 0;
+    personal.state = "blocked";
+    personal.reason = "no-token";
+    personal.due = APR_INT64_MAX;
+    personal.forced = INT32_MIN;
     reason.what = "blocked";
-    OK(store, b24bg_store_registration_put(store, &registration, &reason));
-    list = (b24bg_store_registration_t *)registrations_of(store, MEMBER)->elts;
-    assert_int_equal(0, list[0].user_id);
-    assert_int_equal(INT32_MAX, list[0].attempts);
-    assert_string_equal("bound", list[0].state);
-    assert_int_equal(17, list[1].user_id);
-    assert_string_equal("blocked", list[1].state);
-    assert_string_equal("no-token", list[1].reason);
-    assert_string_equal("key", list[1].key_hash);
-    assert_string_equal("old", list[1].old_key_hash);
-    assert_true(list[1].old_key_until == NOW && list[1].bound == NOW && list[1].checked == NOW);
-    assert_true(list[1].due == APR_INT64_MAX);
+    OK(store, b24bg_store_registration_put(store, &personal, &reason));
+    found = get_registration(store, MEMBER, 17);
+    assert_string_equal("blocked", found.state);
+    assert_string_equal("no-token", found.reason);
+    assert_true(found.due == APR_INT64_MAX);
+    assert_int_equal(INT32_MIN, found.forced);
+    assert_true(found.change == personal.change);
+    found = get_registration(store, MEMBER, 0);
+    assert_string_equal("bound", found.state);
+    assert_int_equal(INT32_MAX, found.attempts);
+    assert_true(found.change == general.change);
     assert_string_equal("blocked bound", history(store, 9));
 }
 
-static apr_array_header_t *open_commands(b24bg_store_t *store, int most)
+/* Two have read the same row; whoever writes it first has it, and the other one has done nothing.
+ */
+static void a_registration_is_changed_by_one(void **state)
+{
+    b24bg_store_t *one = create_store(state);
+    b24bg_store_t *other = open_store();
+    b24bg_store_registration_t mine = registration_of(MEMBER, 0, "lost");
+    b24bg_store_registration_t late;
+    b24bg_store_reason_t reason = reason_of(NULL, "lost", NOW);
+    b24bg_store_reason_t too_late = reason_of(id_of(1), "bound", NOW);
+    apr_int64_t change;
+
+    add_message(one, 1, NOW);
+    OK(one, b24bg_store_registration_put(one, &mine, &reason));
+    late = get_registration(other, MEMBER, 0);
+    assert_true(mine.change > 0 && late.change == mine.change);
+    change = mine.change;
+    mine.state = "binding";
+    OK(one, b24bg_store_registration_put(one, &mine, NULL));
+    assert_true(mine.change > change);
+
+    late.state = "bound";
+    assert_int_equal(APR_NOTFOUND, b24bg_store_registration_put(other, &late, &too_late));
+    assert_string_not_equal("", b24bg_store_error(other));
+    assert_true(late.change == change);
+    assert_string_equal("binding", get_registration(one, MEMBER, 0).state);
+    assert_true(get_registration(one, MEMBER, 0).change == mine.change);
+    assert_string_equal("lost", history(one, 9));
+    assert_int_equal(1, unfinished(one));
+
+    late = get_registration(other, MEMBER, 0);
+    late.state = "bound";
+    OK(other, b24bg_store_registration_put(other, &late, &too_late));
+    assert_string_equal("bound", get_registration(one, MEMBER, 0).state);
+    assert_string_equal("bound lost", history(one, 9));
+    assert_int_equal(0, unfinished(one));
+}
+
+static void a_registration_is_inserted_by_one(void **state)
+{
+    b24bg_store_t *one = create_store(state);
+    b24bg_store_t *other = open_store();
+    b24bg_store_registration_t mine = registration_of(MEMBER, 0, "unknown");
+    b24bg_store_registration_t late = registration_of(MEMBER, 0, "suspect");
+    b24bg_store_registration_t never = registration_of(OTHER, 0, "suspect");
+    b24bg_store_reason_t reason = reason_of(NULL, "noted", NOW);
+
+    OK(one, b24bg_store_registration_put(one, &mine, NULL));
+    assert_int_equal(APR_NOTFOUND, b24bg_store_registration_put(other, &late, &reason));
+    assert_int_equal(0, late.change);
+    never.change = mine.change; /* changed, though it is not there */
+    assert_int_equal(APR_NOTFOUND, b24bg_store_registration_put(other, &never, &reason));
+    assert_int_equal(1, registrations_of(one, NULL)->nelts);
+    assert_string_equal("unknown", get_registration(one, MEMBER, 0).state);
+    assert_string_equal("", events_since(one, -1, 9));
+}
+
+static void registrations_are_told_since(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_registration_t rows[3] = {registration_of(OTHER, 0, "bound"),
+                                          registration_of(MEMBER, 5, "lost"),
+                                          registration_of(MEMBER, 0, "blocked")};
+    b24bg_store_portal_t portal = portal_of(MEMBER);
+    b24bg_store_registration_t *list;
+    int i;
+
+    rows[2].app = "crm";
+    assert_int_equal(0, registrations_since(store, -1)->nelts);
+    for (i = 0; i < 3; i++) {
+        OK(store, b24bg_store_registration_put(store, &rows[i], NULL));
+        put_portal(store, &portal, "updated"); /* takes numbers in between */
+    }
+    assert_int_equal(3, registrations_since(store, -1)->nelts);
+    list = (b24bg_store_registration_t *)registrations_since(store, -1)->elts;
+    for (i = 0; i < 3; i++) {
+        assert_string_equal(rows[i].state, list[i].state);
+        assert_true(rows[i].change == list[i].change);
+        assert_int_equal(2 - i, registrations_since(store, list[i].change)->nelts);
+    }
+    OK(store, b24bg_store_registration_put(store, &rows[0], NULL));
+    assert_int_equal(1, registrations_since(store, rows[2].change)->nelts);
+}
+
+/* The users of the open ones. */
+static const char *open_registrations(b24bg_store_t *store, int most)
 {
     apr_array_header_t *list = NULL;
+    const char *shown = "";
+    int i;
 
-    OK(store, b24bg_store_commands(store, unit_pool, most, &list));
-    return list;
+    OK(store, b24bg_store_registrations_open(store, unit_pool, most, &list));
+    for (i = 0; i < list->nelts; i++) {
+        shown = apr_psprintf(unit_pool, "%s%s%" APR_INT64_T_FMT, shown, i ? " " : "",
+                             APR_ARRAY_IDX(list, i, b24bg_store_registration_t).user_id);
+    }
+    return shown;
+}
+
+static void open_registrations_are_listed(void **state)
+{
+    static const struct {
+        const char *state;
+        const char *reason;
+        apr_time_t due;
+    } rows[] = {
+        {"lost", "", 0},           {"bound", "", 1},
+        {"unbound", "", 1},        {"blocked", "no-token", 1},
+        {"blocked", "", 1},        {"blocked", "daily-cap", NOW + 3},
+        {"suspect", "", NOW},      {"unknown", "", NOW - 5},
+        {"binding", "", NOW},      {"lost", "daily-cap", NOW + 1},
+        {"bound", "daily-cap", 1},
+    };
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_registration_t row;
+    size_t i;
+
+    assert_string_equal("", open_registrations(store, 99));
+    for (i = 0; i < COUNT_OF(rows); i++) {
+        row = registration_of(i % 2 ? MEMBER : OTHER, (apr_int64_t)i, rows[i].state);
+        row.app = i % 3 ? "telephony" : "crm";
+        row.reason = rows[i].reason;
+        row.due = rows[i].due;
+        OK(store, b24bg_store_registration_put(store, &row, NULL));
+    }
+    assert_string_equal("7 6 8 9 5 0", open_registrations(store, 99));
+    assert_string_equal("7 6 8", open_registrations(store, 3));
+    assert_string_equal("", open_registrations(store, 0));
+    row = get_registration(store, MEMBER, 7);
+    row.state = "bound";
+    OK(store, b24bg_store_registration_put(store, &row, NULL));
+    assert_string_equal("6 8 9 5 0", open_registrations(store, 99));
+}
+
+static void budgets_are_what_was_put_last(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_budget_t rows[] = {{"telephony", "b", 0, "server", 3, 10},
+                                   {"telephony", "b", 0, "browser", 4, 11},
+                                   {"telephony", "b", 17, "server", 5, 12},
+                                   {"telephony", "a", 0, "server", 6, 13},
+                                   {"crm", "b", 0, "server", 7, 14}};
+
+    put_budgets(store, rows, 0);
+    assert_string_equal("", budgets(store));
+    put_budgets(store, rows, COUNT_OF(rows));
+    assert_string_equal("crm b 0 server 7 14\n"
+                        "telephony a 0 server 6 13\n"
+                        "telephony b 0 browser 4 11\n"
+                        "telephony b 0 server 3 10\n"
+                        "telephony b 17 server 5 12\n",
+                        budgets(store));
+    rows[0].used = 1; /* a new window, also one that began earlier by another clock */
+    rows[0].start = 9;
+    put_budgets(store, rows, 1);
+    b24bg_store_close(store);
+    store = open_store();
+    assert_string_equal("crm b 0 server 7 14\n"
+                        "telephony a 0 server 6 13\n"
+                        "telephony b 0 browser 4 11\n"
+                        "telephony b 0 server 1 9\n"
+                        "telephony b 17 server 5 12\n",
+                        budgets(store));
+    assert_string_equal("", events_since(store, -1, 9));
+}
+
+/* More than go into one transaction. */
+static void many_budgets_are_put(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_budget_t rows[1001];
+    apr_array_header_t *list = NULL;
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(rows); i++) {
+        rows[i] = (b24bg_store_budget_t){"telephony", id_of((int)i), 0, "server", (int)i, NOW};
+    }
+    put_budgets(store, rows, COUNT_OF(rows));
+    OK(store, b24bg_store_budgets(store, unit_pool, &list));
+    assert_int_equal(COUNT_OF(rows), list->nelts);
+    for (i = 0; i < COUNT_OF(rows); i++) {
+        assert_int_equal(i, APR_ARRAY_IDX(list, (int)i, b24bg_store_budget_t).used);
+    }
 }
 
 static void commands_are_carried_out_once(void **state)
@@ -1457,6 +1969,50 @@ static void many_write_at_once(void **state)
                                        "one.member_id <> other.member_id"));
 }
 
+/* Reads, adds one and writes, again and again: none of these is lost. */
+static void change_a_registration(int number)
+{
+    b24bg_store_t *store;
+    int done = 0;
+
+    (void)number;
+    pass_gate();
+    store = open_in_child();
+    while (done < ROUNDS) {
+        b24bg_store_registration_t *row;
+        apr_array_header_t *list;
+        apr_status_t status;
+        CHECK(b24bg_store_registrations(store, unit_pool, "telephony", MEMBER, &list) ==
+              APR_SUCCESS);
+        row = (b24bg_store_registration_t *)list->elts;
+        row->attempts++;
+        status = b24bg_store_registration_put(store, row, NULL);
+        CHECK(status == APR_SUCCESS || status == APR_NOTFOUND);
+        done += status == APR_SUCCESS;
+    }
+}
+
+static void many_change_one_registration(void **state)
+{
+    b24bg_store_registration_t registration = registration_of(MEMBER, 0, "lost");
+    b24bg_store_t *store = create_store(state);
+    pid_t children[WRITERS];
+    int i;
+
+    OK(store, b24bg_store_registration_put(store, &registration, NULL));
+    b24bg_store_close(store);
+    assert_int_equal(0, pipe(gate));
+    for (i = 0; i < WRITERS; i++) {
+        children[i] = start_child(change_a_registration, i);
+    }
+    open_gate();
+    for (i = 0; i < WRITERS; i++) {
+        wait_for_child(children[i]);
+    }
+    store = open_store();
+    assert_int_equal(WRITERS * ROUNDS, get_registration(store, MEMBER, 0).attempts);
+}
+
 /* Only one of them gets it. */
 static void race_for_the_lease(int number)
 {
@@ -1508,6 +2064,7 @@ static void a_locked_store_fails_in_seconds(void **state)
 {
     b24bg_store_t *store = create_store(state);
     b24bg_store_portal_t portal = portal_of(MEMBER);
+    b24bg_store_registration_t registration = registration_of(MEMBER, 0, "lost");
     apr_time_t before;
     pid_t locker;
     char byte;
@@ -1526,9 +2083,10 @@ static void a_locked_store_fails_in_seconds(void **state)
     assert_int_equal(1, read(gate[0], &byte, 1));
     open_gate();
     before = apr_time_now();
-    assert_int_equal(APR_EGENERAL, b24bg_store_portal_put(store, &portal, NULL));
+    assert_int_equal(APR_EGENERAL, b24bg_store_registration_put(store, &registration, NULL));
     assert_true(apr_time_now() - before > 1 * SECOND && apr_time_now() - before < 8 * SECOND);
     assert_non_null(strstr(b24bg_store_error(store), "lock"));
+    assert_null(strstr(b24bg_store_error(store), "aborted")); /* the cause, not what followed */
     b24bg_store_close(store);
     kill_child(locker);
 
@@ -1693,6 +2251,43 @@ static apr_status_t call_registrations(b24bg_store_t *store)
     return b24bg_store_registrations(store, unit_pool, "telephony", NULL, &list);
 }
 
+static apr_status_t call_registrations_since(b24bg_store_t *store)
+{
+    apr_array_header_t *list;
+
+    return b24bg_store_registrations_since(store, unit_pool, -1, &list);
+}
+
+static apr_status_t call_registrations_open(b24bg_store_t *store)
+{
+    apr_array_header_t *list;
+
+    return b24bg_store_registrations_open(store, unit_pool, 9, &list);
+}
+
+static apr_status_t call_events_since(b24bg_store_t *store)
+{
+    apr_array_header_t *list;
+
+    return b24bg_store_events_since(store, unit_pool, -1, 9, &list);
+}
+
+static apr_status_t call_budgets_put(b24bg_store_t *store)
+{
+    apr_array_header_t *list = apr_array_make(unit_pool, 1, sizeof(b24bg_store_budget_t));
+
+    APR_ARRAY_PUSH(list, b24bg_store_budget_t) =
+        (b24bg_store_budget_t){"telephony", MEMBER, 0, "server", 1, NOW};
+    return b24bg_store_budgets_put(store, list);
+}
+
+static apr_status_t call_budgets(b24bg_store_t *store)
+{
+    apr_array_header_t *list;
+
+    return b24bg_store_budgets(store, unit_pool, &list);
+}
+
 static apr_status_t call_command_add(b24bg_store_t *store)
 {
     b24bg_store_command_t command = {0};
@@ -1727,12 +2322,34 @@ static const struct {
     const char *name;
     apr_status_t (*call)(b24bg_store_t *store);
 } calls[] = {
-    CALL(lease),         CALL(release),      CALL(inbox_add),        CALL(inbox_due),
-    CALL(inbox_later),   CALL(inbox_fields), CALL(inbox_done),       CALL(inbox_purge),
-    CALL(inbox_count),   CALL(portal_put),   CALL(portal_wipe),      CALL(portal_tokens),
-    CALL(portal_counts), CALL(portal_get),   CALL(portals_since),    CALL(event_add),
-    CALL(events),        CALL(commands),     CALL(registration_put), CALL(registrations),
-    CALL(command_add),   CALL(command_get),  CALL(command_finish),
+    CALL(lease),
+    CALL(release),
+    CALL(inbox_add),
+    CALL(inbox_due),
+    CALL(inbox_later),
+    CALL(inbox_fields),
+    CALL(inbox_done),
+    CALL(inbox_purge),
+    CALL(inbox_count),
+    CALL(portal_put),
+    CALL(portal_wipe),
+    CALL(portal_tokens),
+    CALL(portal_counts),
+    CALL(portal_get),
+    CALL(portals_since),
+    CALL(event_add),
+    CALL(events),
+    CALL(commands),
+    CALL(registration_put),
+    CALL(registrations),
+    CALL(command_add),
+    CALL(command_get),
+    CALL(command_finish),
+    CALL(registrations_since),
+    CALL(registrations_open),
+    CALL(events_since),
+    CALL(budgets_put),
+    CALL(budgets),
 };
 
 static void no_call_survives_a_broken_connection(void **state)
@@ -1887,7 +2504,7 @@ static void killed_while_it_makes_its_tables(void **state)
         kill(opener, SIGKILL);
         assert_int_equal(opener, waitpid(opener, &status, 0));
         b24bg_store_close(open_store());
-        assert_string_equal("2", raw_value("SELECT value FROM b24bg_meta WHERE name = 'version'"));
+        assert_string_equal(apr_itoa(unit_pool, NEWEST), raw_value(SELECT_VERSION));
     }
 }
 
@@ -1896,6 +2513,7 @@ int main(void)
     UNIT_ADD_ROWS(opens_and_keeps, sides);
     UNIT_ADD_ROWS(a_newer_or_broken_version_is_refused, sides);
     UNIT_ADD_ROWS(version_1_is_migrated, sides);
+    UNIT_ADD_ROWS(version_2_is_migrated, sides);
     UNIT_ADD_ROWS(many_open_at_once, sides);
     UNIT_ADD(files_are_for_the_owner_alone);
     UNIT_ADD(a_file_that_is_there_stays_as_it_is);
@@ -1908,6 +2526,7 @@ int main(void)
     UNIT_ADD_ROWS(long_values_are_kept, sides);
     UNIT_ADD_ROWS(broken_text_is_mended, sides);
     UNIT_ADD_ROWS(null_texts_are_empty, sides);
+    UNIT_ADD_ROWS(registrations_and_budgets_hold_any_text, sides);
     UNIT_ADD_ROWS(a_lease_has_one_holder, sides);
     UNIT_ADD_ROWS(a_lease_is_won_by_one, sides);
     UNIT_ADD_ROWS(a_message_is_added_once, sides);
@@ -1915,6 +2534,7 @@ int main(void)
     UNIT_ADD_ROWS(a_message_is_put_off, sides);
     UNIT_ADD_ROWS(fields_are_replaced_until_it_is_done, sides);
     UNIT_ADD_ROWS(names_are_kept_for_a_week, sides);
+    UNIT_ADD_ROWS(old_commands_are_forgotten, sides);
     UNIT_ADD_ROWS(a_portal_is_replaced_but_for_its_counts, sides);
     UNIT_ADD_ROWS(counts_only_grow, sides);
     UNIT_ADD_ROWS(many_counts_are_raised, sides);
@@ -1924,12 +2544,20 @@ int main(void)
     UNIT_ADD_ROWS(changes_are_told_since, sides);
     UNIT_ADD_ROWS(history_is_bounded_and_in_order, sides);
     UNIT_ADD_ROWS(history_goes_by_time, sides);
+    UNIT_ADD_ROWS(events_are_told_since, sides);
     UNIT_ADD_ROWS(a_change_finishes_its_message, sides);
     UNIT_ADD_ROWS(a_finished_message_changes_nothing, sides);
     UNIT_ADD_ROWS(a_call_is_whole_or_absent, sides);
     UNIT_ADD_ROWS(registrations_are_put_and_listed, sides);
+    UNIT_ADD_ROWS(a_registration_is_changed_by_one, sides);
+    UNIT_ADD_ROWS(a_registration_is_inserted_by_one, sides);
+    UNIT_ADD_ROWS(registrations_are_told_since, sides);
+    UNIT_ADD_ROWS(open_registrations_are_listed, sides);
+    UNIT_ADD_ROWS(budgets_are_what_was_put_last, sides);
+    UNIT_ADD_ROWS(many_budgets_are_put, sides);
     UNIT_ADD_ROWS(commands_are_carried_out_once, sides);
     UNIT_ADD_ROWS(many_write_at_once, sides);
+    UNIT_ADD_ROWS(many_change_one_registration, sides);
     UNIT_ADD_ROWS(a_locked_store_fails_in_seconds, sides);
     UNIT_ADD_ROWS(a_short_lock_is_waited_for, sides);
     UNIT_ADD_ROWS(no_call_survives_a_broken_connection, sides);
