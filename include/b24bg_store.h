@@ -108,6 +108,8 @@ typedef struct {
     const char *what;
     const char *detail;
     apr_time_t at;
+    const apr_array_header_t *registrations; /* b24bg_store_registration_t, or NULL: put with it as
+                                                b24bg_store_registration_put does, all or nothing */
 } b24bg_store_reason_t;
 
 /* Inserts the portal or replaces all of it but last_load and loads, which only ever grow, and
@@ -197,6 +199,10 @@ apr_status_t b24bg_store_registration_put(b24bg_store_t *store,
 /* Of one portal, or with member_id NULL all of the app's: b24bg_store_registration_t. */
 apr_status_t b24bg_store_registrations(b24bg_store_t *store, apr_pool_t *pool, const char *app,
                                        const char *member_id, apr_array_header_t **registrations);
+/* The one whose live, next or old key has this hash (not ""); APR_NOTFOUND. */
+apr_status_t b24bg_store_registration_by_key(b24bg_store_t *store, apr_pool_t *pool,
+                                             const char *key_hash,
+                                             b24bg_store_registration_t **registration);
 /* All, of all apps, with change > `since`, in the order of change; -1: all. */
 apr_status_t b24bg_store_registrations_since(b24bg_store_t *store, apr_pool_t *pool,
                                              apr_int64_t since, apr_array_header_t **registrations);

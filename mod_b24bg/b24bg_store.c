@@ -196,6 +196,33 @@ apr_status_t b24bg_store_inbox_count(b24bg_store_t *store, apr_int64_t *count)
     return store->status;
 }
 
+/* Registrations, alone or with what changes them */
+
+/* The number of this change, if the row is still the one that was read. */
+static apr_int64_t claim(b24bg_store_t *store, const b24bg_store_registration_t *registration)
+{
+    const void *values[] = {registration->app, registration->member_id, &registration->user_id};
+    const b24bg_store_changes_t *changes =
+        b24bg_store_sql_get(store, store->scratch, B24BG_SQL_GET_CHANGES, values);
+
+    if (!changes) {
+        return 0;
+    }
+    if (changes->stored != registration->change) {
+        b24bg_store_sql_refuse(store, REGISTRATION_CHANGED);
+    }
+    return changes->newest;
+}
+
+static apr_int64_t put_registration(b24bg_store_t *store,
+                                    const b24bg_store_registration_t *registration)
+{
+    apr_int64_t number = claim(store, registration);
+
+    b24bg_store_sql_run_record(store, B24BG_SQL_PUT_REGISTRATION, registration);
+    return number;
+}
+
 /* History */
 
 /* Whoever finishes a message that somebody else has finished works from old knowledge: all that he
@@ -204,7 +231,12 @@ static void note(b24bg_store_t *store, const char *app, const char *member_id,
                  const b24bg_store_reason_t *reason)
 {
     static const apr_int64_t kept = B24BG_STORE_EVENTS_PER_PORTAL;
+    int i;
 
+    for (i = 0; reason && reason->registrations && i < reason->registrations->nelts; i++) {
+        put_registration(store,
+                         &APR_ARRAY_IDX(reason->registrations, i, b24bg_store_registration_t));
+    }
     if (reason) {
         const void *event[] = {app, member_id, &reason->at, reason->what, reason->detail};
         const void *prune[] = {app, member_id, app, member_id, &kept};
@@ -318,22 +350,6 @@ apr_status_t b24bg_store_portals_since(b24bg_store_t *store, apr_pool_t *pool, a
 
 /* Registrations */
 
-/* The number of this change, if the row is still the one that was read. */
-static apr_int64_t claim(b24bg_store_t *store, const b24bg_store_registration_t *registration)
-{
-    const void *values[] = {registration->app, registration->member_id, &registration->user_id};
-    const b24bg_store_changes_t *changes =
-        b24bg_store_sql_get(store, store->scratch, B24BG_SQL_GET_CHANGES, values);
-
-    if (!changes) {
-        return 0;
-    }
-    if (changes->stored != registration->change) {
-        b24bg_store_sql_refuse(store, REGISTRATION_CHANGED);
-    }
-    return changes->newest;
-}
-
 apr_status_t b24bg_store_registration_put(b24bg_store_t *store,
                                           b24bg_store_registration_t *registration,
                                           const b24bg_store_reason_t *reason)
@@ -341,8 +357,7 @@ apr_status_t b24bg_store_registration_put(b24bg_store_t *store,
     apr_int64_t number;
 
     b24bg_store_sql_begin_change(store, 1);
-    number = claim(store, registration);
-    b24bg_store_sql_run_record(store, B24BG_SQL_PUT_REGISTRATION, registration);
+    number = put_registration(store, registration);
     note(store, registration->app, registration->member_id, reason);
     if (b24bg_store_sql_end(store) == APR_SUCCESS) {
         registration->change = number;
@@ -358,6 +373,21 @@ apr_status_t b24bg_store_registrations(b24bg_store_t *store, apr_pool_t *pool, c
     return list(store, pool,
                 member_id ? B24BG_SQL_REGISTRATIONS_OF_PORTAL : B24BG_SQL_REGISTRATIONS_OF_APP,
                 values, registrations);
+}
+
+apr_status_t b24bg_store_registration_by_key(b24bg_store_t *store, apr_pool_t *pool,
+                                             const char *key_hash,
+                                             b24bg_store_registration_t **registration)
+{
+    const void *values[] = {key_hash, key_hash, key_hash};
+    b24bg_store_registration_t *found;
+
+    b24bg_store_sql_start(store);
+    found = b24bg_store_sql_get(store, pool, B24BG_SQL_REGISTRATION_BY_KEY, values);
+    if (found) {
+        *registration = found;
+    }
+    return store->status;
 }
 
 apr_status_t b24bg_store_registrations_since(b24bg_store_t *store, apr_pool_t *pool,

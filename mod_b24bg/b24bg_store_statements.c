@@ -249,6 +249,10 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
                                         ", change FROM b24bg_registrations "
                                         "WHERE app = %s ORDER BY member_id, user_id",
                                         &registration_shape},
+    [B24BG_SQL_REGISTRATION_BY_KEY] =
+        {"SELECT " REGISTRATION_COLUMNS ", change FROM b24bg_registrations "
+         "WHERE key_hash = %s OR next_key_hash = %s OR old_key_hash = %s LIMIT 1",
+         &registration_shape},
     [B24BG_SQL_REGISTRATIONS_SINCE] = {"SELECT " REGISTRATION_COLUMNS
                                        ", change FROM b24bg_registrations "
                                        "WHERE change > %lld ORDER BY change",

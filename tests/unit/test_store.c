@@ -270,7 +270,7 @@ static b24bg_store_portal_t portal_of(const char *member_id)
 
 static b24bg_store_reason_t reason_of(const char *message, const char *what, apr_time_t at)
 {
-    b24bg_store_reason_t reason = {message, what, "", at};
+    b24bg_store_reason_t reason = {message, what, "", at, NULL};
 
     return reason;
 }
@@ -949,7 +949,7 @@ static void values_come_back_as_they_were(void **state)
 
     for (i = 0; i < COUNT_OF(texts); i++) {
         b24bg_store_portal_t portal = {0};
-        b24bg_store_reason_t reason = {NULL, texts[i], texts[i], NOW};
+        b24bg_store_reason_t reason = {NULL, texts[i], texts[i], NOW, NULL};
         apr_array_header_t *events = NULL;
         b24bg_store_portal_t *found = NULL;
         portal.app = portal.member_id = portal.domain = portal.client_endpoint = texts[i];
@@ -978,7 +978,7 @@ static void columns_are_not_mixed_up(void **state)
                                                "h", "i", 2,  3,   4,   5,   6,   7,
                                                8,   9,   10, 11,  12,  "j", "k", 0};
     b24bg_store_budget_t budget = {"a", "b", 1, "c", 2, 3};
-    b24bg_store_reason_t reason = {NULL, "c", "d", 1};
+    b24bg_store_reason_t reason = {NULL, "c", "d", 1, NULL};
     b24bg_store_command_t command = {"a", "b", "c", "d", 1, ""};
     b24bg_store_message_t message = {"a", "b", "c", "d", 1, 2, 3};
     b24bg_store_portal_event_t *event;
@@ -1103,7 +1103,7 @@ static void registrations_and_budgets_hold_any_text(void **state)
     for (i = 0; i < 2; i++) {
         const char *kept = i ? "?" : "";
         const char *sent = i ? "\xFF" : NULL;
-        b24bg_store_reason_t reason = {NULL, sent, sent, NOW};
+        b24bg_store_reason_t reason = {NULL, sent, sent, NOW, NULL};
         registration.app = registration.member_id = registration.state = sent;
         registration.reason = registration.detail = registration.goal = sent;
         registration.key_hash = registration.next_key_hash = registration.old_key_hash = sent;
@@ -1721,6 +1721,52 @@ static void a_registration_is_inserted_by_one(void **state)
     assert_int_equal(1, registrations_of(one, NULL)->nelts);
     assert_string_equal("unknown", get_registration(one, MEMBER, 0).state);
     assert_string_equal("", events_since(one, -1, 9));
+}
+
+/* An installation and what it means for the registrations: both, or neither. */
+static void registrations_go_with_their_portal(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_portal_t portal = portal_of(MEMBER);
+    b24bg_store_reason_t reason = reason_of(NULL, "installed", NOW);
+    apr_array_header_t *rows = apr_array_make(unit_pool, 2, sizeof(b24bg_store_registration_t));
+    b24bg_store_registration_t read;
+
+    APR_ARRAY_PUSH(rows, b24bg_store_registration_t) = registration_of(MEMBER, 0, "unknown");
+    APR_ARRAY_PUSH(rows, b24bg_store_registration_t) = registration_of(MEMBER, 7, "unknown");
+    reason.registrations = rows;
+    OK(store, b24bg_store_portal_put(store, &portal, &reason));
+    assert_int_equal(2, registrations_of(store, MEMBER)->nelts);
+    read = get_registration(store, MEMBER, 7);
+    OK(store, b24bg_store_registration_put(store, &read, NULL)); /* somebody was faster */
+    portal.domain = "another.example.com";
+    assert_int_equal(APR_NOTFOUND, b24bg_store_portal_put(store, &portal, &reason));
+    assert_string_not_equal("another.example.com", get_portal(store, MEMBER)->domain);
+    reason.registrations = registrations_of(store, MEMBER);
+    OK(store, b24bg_store_portal_wipe(store, "telephony", MEMBER, &reason));
+    assert_int_equal(0, get_portal(store, MEMBER)->installed);
+}
+
+static void registrations_are_found_by_each_of_their_keys(void **state)
+{
+    static const char *const hashes[] = {"a1", "b2", "c3"};
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_registration_t one = registration_of(MEMBER, 0, "bound");
+    b24bg_store_registration_t other = registration_of(OTHER, 0, "bound");
+    b24bg_store_registration_t *found = NULL;
+    int i;
+
+    one.key_hash = hashes[0];
+    one.next_key_hash = hashes[1];
+    one.old_key_hash = hashes[2];
+    OK(store, b24bg_store_registration_put(store, &other, NULL));
+    OK(store, b24bg_store_registration_put(store, &one, NULL));
+    for (i = 0; i < 3; i++) {
+        OK(store, b24bg_store_registration_by_key(store, unit_pool, hashes[i], &found));
+        assert_string_equal(MEMBER, found->member_id);
+        assert_true(found->change == one.change);
+    }
+    assert_int_equal(APR_NOTFOUND, b24bg_store_registration_by_key(store, unit_pool, "d4", &found));
 }
 
 static void registrations_are_told_since(void **state)
@@ -2551,6 +2597,8 @@ int main(void)
     UNIT_ADD_ROWS(registrations_are_put_and_listed, sides);
     UNIT_ADD_ROWS(a_registration_is_changed_by_one, sides);
     UNIT_ADD_ROWS(a_registration_is_inserted_by_one, sides);
+    UNIT_ADD_ROWS(registrations_go_with_their_portal, sides);
+    UNIT_ADD_ROWS(registrations_are_found_by_each_of_their_keys, sides);
     UNIT_ADD_ROWS(registrations_are_told_since, sides);
     UNIT_ADD_ROWS(open_registrations_are_listed, sides);
     UNIT_ADD_ROWS(budgets_are_what_was_put_last, sides);
