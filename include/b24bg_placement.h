@@ -89,6 +89,8 @@ typedef struct {
     const char *app_sid;                        /* or NULL; secret */
     const char *application_token;              /* or NULL; secret */
     const char *options;                        /* PLACEMENT_OPTIONS as sent, or NULL */
+    apr_int64_t user; /* of a personal registration: "u" as b24bg_value_handler_url has put it into
+                         the handler's URL; 0: none */
 } b24bg_placement_t;
 
 /* Reads what protocol.md 1.2 and 1.3 describe: DOMAIN and APP_SID from the query alone, the rest

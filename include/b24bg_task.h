@@ -1,4 +1,5 @@
-/* The background task: journal -> store -> who is it? -> store -> table, one small step at a time.
+/* The background task, one small step at a time: journal -> store -> who is it? what is registered?
+ * -> call -> store -> table.
  *
  * Pure. Thread: one at a time, always the same one between create and the end of its pool. It
  * never assumes to be the only one: other processes, generations and machines may run the same
@@ -12,6 +13,7 @@
 #define B24BG_TASK_H
 
 #include "b24bg_http.h"
+#include "b24bg_registration.h"
 #include "b24bg_rest.h"
 #include "b24bg_table.h"
 
@@ -20,6 +22,8 @@
 
 /* Another machine's portals are in the table within 5 s (issue: portals); looked at this often. */
 #define B24BG_TASK_REFRESH_EVERY apr_time_from_sec(1)
+/* The lease of the one background task that is at work. */
+#define B24BG_TASK_LEASE_NAME "background"
 /* The lease outlives a few missed steps, and a dead holder delays the next one by its length. */
 #define B24BG_TASK_LEASE apr_time_from_sec(10)
 #define B24BG_TASK_LEASE_EVERY apr_time_from_sec(3)
@@ -32,6 +36,20 @@
 /* An access token lives so long (protocol.md 5.2); what a server says of an older one may well mean
  * that it has expired, whatever word it uses. */
 #define B24BG_TASK_TOKEN_LIFE apr_time_from_sec(3600)
+/* Keys of error URLs outlive a rebind so long: spec.md 4.2. */
+#define B24BG_TASK_OLD_KEY_LIFE apr_time_from_sec(600)
+/* A refresh token's life, and when its age is warned of: spec.md section 5, issue "registration"
+ * (180 days: protocol.md 5.2). */
+#define B24BG_TASK_REFRESH_LIFE apr_time_from_sec(180 * 24 * 3600)
+#define B24BG_TASK_REFRESH_WARN apr_time_from_sec(150 * 24 * 3600)
+/* Questions that notices can cause, of one registration: whoever has a key must not have us call
+ * the portal as often as he likes (protocol.md 3.3). */
+#define B24BG_TASK_ASK_EVERY apr_time_from_sec(10)
+/* Loads in the hour before that make a silence worth a question: spec.md section 3. */
+#define B24BG_TASK_SILENCE_LOADS 20
+/* Of the calls under way at once (B24BG_HTTP_CALLS_MAX), registrations that failed before get half,
+ * so that portals that hang leave room for those that do not. */
+#define B24BG_TASK_RETRIES_MOST (B24BG_HTTP_CALLS_MAX / 2)
 /* Back-off between attempts to verify an installation, and the end of trying: by then its access
  * token (1 h, protocol.md 5.2) has been over for long. */
 #define B24BG_TASK_RETRY_FIRST apr_time_from_sec(2)
@@ -51,6 +69,13 @@ typedef struct {
     const char *name;
     int row; /* in the table */
     b24bg_rest_app_t rest;
+    const char *worker_url; /* NULL, and so is error_url: portals are verified, nothing is bound */
+    const char *error_url;
+    const char *title;
+    const apr_array_header_t *users; /* apr_int64_t; empty: one registration for all */
+    b24bg_registration_policy_t policy;
+    apr_interval_time_t silence;      /* 0: off */
+    const char *const *alert_command; /* ending in NULL; NULL: none */
 } b24bg_task_app_t;
 
 /* All of it outlives the task. */
@@ -65,6 +90,8 @@ typedef struct {
     const volatile int *stop; /* may be NULL: when non-zero, a step ends soon */
     void (*log)(void *baton, b24bg_log_level_e level, const char *line);
     void *log_baton;
+    /* Fills `bytes` with what nobody can guess. */
+    void (*random)(void *bytes, apr_size_t length);
 } b24bg_task_config_t;
 
 typedef struct b24bg_task_t b24bg_task_t;

@@ -89,6 +89,16 @@ static int copy_domain(char *to, const char *text)
     return 1;
 }
 
+/* Anything but a number of a user is nobody. */
+static apr_int64_t read_user(const char *text)
+{
+    apr_size_t length = text ? strlen(text) : 0;
+
+    /* Ten digits cannot overflow, and no user has more. */
+    return length > 0 && length <= 10 && strspn(text, "0123456789") == length ? apr_atoi64(text)
+                                                                              : 0;
+}
+
 b24bg_reason_e b24bg_placement_read(const apr_table_t *query, const apr_table_t *body,
                                     b24bg_placement_t *placement, const char **field)
 {
@@ -117,6 +127,7 @@ b24bg_reason_e b24bg_placement_read(const apr_table_t *query, const apr_table_t 
     placement->app_sid = b24bg_form_get(query, "APP_SID");
     placement->application_token = b24bg_form_get(body, "APPLICATION_TOKEN");
     placement->options = b24bg_form_get(body, "PLACEMENT_OPTIONS");
+    placement->user = read_user(b24bg_form_get(query, "u"));
     return B24BG_REASON_ACCEPTED;
 }
 

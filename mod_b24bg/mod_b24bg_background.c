@@ -49,6 +49,14 @@ static void write_log(void *baton, b24bg_log_level_e level, const char *line)
     ap_log_error(APLOG_MARK, log_levels[level], 0, (server_rec *)baton, "%s", line);
 }
 
+/* Keys are made of it. There is no going on without. */
+static void fill_random(void *bytes, apr_size_t length)
+{
+    apr_status_t rv = apr_generate_random_bytes(bytes, length);
+
+    ap_assert(rv == APR_SUCCESS);
+}
+
 static apr_array_header_t *task_apps(apr_pool_t *pool)
 {
     apr_array_header_t *apps = apr_array_make(pool, 4, sizeof(const b24bg_task_app_t *));
@@ -64,6 +72,13 @@ static apr_array_header_t *task_apps(apr_pool_t *pool)
         task_app->name = app->name;
         task_app->row = app->row;
         task_app->rest = app->rest;
+        task_app->worker_url = app->worker_url;
+        task_app->error_url = app->error_url;
+        task_app->title = app->title;
+        task_app->users = app->users;
+        task_app->policy = app->policy;
+        task_app->silence = app->silence;
+        task_app->alert_command = app->alert_command;
         APR_ARRAY_PUSH(apps, const b24bg_task_app_t *) = task_app;
     }
     return apps;
@@ -112,6 +127,7 @@ static apr_status_t start_task(void)
     config->stop = &background.stop;
     config->log = write_log;
     config->log_baton = ap_server_conf;
+    config->random = fill_random;
     background.task = b24bg_task_create(background.pool, config);
     return APR_SUCCESS;
 }

@@ -247,13 +247,14 @@ static b24bg_reason_e verify_load(request_rec *r, const b24bg_app_t *app,
                                   const b24bg_placement_t *placement, const char **csp,
                                   const char **field)
 {
+    b24bg_portal_id_t id = {app->row, placement->member_id, 0};
     char origin[B24BG_ORIGIN_MAX + 1];
     b24bg_portal_ref_t portal;
 
     if (!b24bg_main->table || app->verify == B24BG_VERIFY_OFF) {
         return B24BG_REASON_UNKNOWN_PORTAL;
     }
-    portal = b24bg_table_find(b24bg_main->table, app->row, placement->member_id);
+    portal = b24bg_table_find(b24bg_main->table, &id);
     switch (b24bg_table_trust(b24bg_main->table, portal, placement->application_token, origin)) {
     case B24BG_TRUST_PROVEN:
         *csp = apr_pstrcat(r->pool, "frame-ancestors ", origin, NULL);
@@ -284,6 +285,7 @@ static void log_load(request_rec *r, const b24bg_request_t *request,
 static void record_load(request_rec *r, b24bg_request_t *request,
                         const b24bg_placement_t *placement)
 {
+    b24bg_portal_id_t id = {request->app->row, placement->member_id, placement->user};
     b24bg_table_request_t *count = &request->count;
     b24bg_table_t *table = b24bg_main->table;
 
@@ -291,8 +293,7 @@ static void record_load(request_rec *r, b24bg_request_t *request,
     count->broken_options =
         b24bg_placement_options_check(placement->options) == B24BG_OPTIONS_BROKEN;
     if (table) {
-        count->portal = b24bg_table_portal(table, count->app, placement->member_id,
-                                           placement->domain, r->request_time);
+        count->portal = b24bg_table_portal(table, &id, placement->domain, r->request_time);
         count->is_repeat =
             placement->app_sid && *placement->app_sid &&
             b24bg_table_seen(table, count->app, placement->member_id, placement->app_sid);
@@ -402,6 +403,7 @@ static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *ap
     request->count.app = app->row;
     request->count.kind = kind;
     request->count.reason = B24BG_REASON_ACCEPTED;
+    request->count.slow_limit = app->slow_limit;
     set_headers(r);
     return request;
 }

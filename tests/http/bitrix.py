@@ -2,6 +2,7 @@
 what the tests of portals share."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -54,7 +55,9 @@ class Bitrix(Simulator):
                   for token in (*list(oauth.access), *list(oauth.refresh))]
         installs = [install.application_token for portal in list(self.portals.values())
                     for install in list(portal.installs.values())]
-        return tokens + installs + [app.client_secret for app in list(self.apps.values())]
+        binds = self.requests(endpoint="placement.bind")
+        keys = [bind.params["OPTIONS"]["errorHandlerUrl"].rpartition("/")[2] for bind in binds]
+        return tokens + installs + keys + [app.client_secret for app in list(self.apps.values())]
 
     def secret_file(self, app=None):
         path = self.folder / (app or self.app).client_id
@@ -82,6 +85,24 @@ class Bitrix(Simulator):
         return self.servers.enter_context(
             running(conf or self.conf(store=store), make=PortalServer, bitrix=self, store=store,
                     **more))
+
+    def registering(self, lines="", store=None, **app):
+        """A configuration whose portals get registrations; a lost one comes back at once."""
+        urls = ("\n    B24bgWorkerURL http://127.0.0.1:{port}/b24/worker"
+                "\n    B24bgErrorURL http://127.0.0.1:{port}/b24/error")
+        if "B24bgRebindBackoff" not in lines:
+            urls += "\n    B24bgRebindBackoff 0s 6h 4"
+        return self.conf(lines + urls, store=store, **app)
+
+    def lose(self, portal, user_id=0, **policy):
+        """Eleven slow loads delete the registration, and the notice goes out as `policy` says."""
+        if policy:
+            self.set_portal(portal, notice=policy)
+        assert self.slow(portal, self.app, 11, user_id)["deleted"]
+
+    def asked(self, portal, method="placement.get"):
+        """How often the portal was asked."""
+        return len(self.requests(portal.name, method))
 
     def event(self, portal, name="install", **fields):
         """A message of the event queue, not sent: install, update or uninstall. `fields`: changes
@@ -214,6 +235,37 @@ class PortalServer(Server):
             return [line for line in self.tagged(tag) if holding in line]
         self.wait_for(lambda: len(lines()) >= count, f"log {count} {tag} {holding}")
         return lines()
+
+    def registrations(self, portal):
+        """{user: what the store has}"""
+        names = "user_id, state, reason, key_hash, next_key_hash, detail"
+        return {row[0]: dict(zip(names.split(", "), row)) for row in self.rows(
+            f"SELECT {names} FROM b24bg_registrations WHERE member_id = '{portal.member_id}'")}
+
+    def state_of(self, portal, user_id=0):
+        row = self.registrations(portal).get(str(user_id))
+        return row and f"{row['state']} {row['reason']}".strip()
+
+    def wait_state(self, portal, state, user_id=0):
+        self.wait_for(lambda: self.state_of(portal, user_id) == state,
+                      f"get {portal.name} {state}, it is {self.state_of(portal, user_id)}")
+
+    def bound(self, *portals):
+        """Installs the application and waits until it is registered."""
+        self.installed(*portals)
+        for portal in portals:
+            self.wait_state(portal, "bound")
+
+    def check_agrees(self, portal, user_id=0):
+        """One row at the portal, ours, with the key of the store."""
+        row, = (row for row in portal.rows if row.user_id == user_id)
+        query = f"?u={user_id}" if user_id else ""
+        assert row.handler == f"http://127.0.0.1:{self.port}/b24/worker{query}"
+        url, _, key = row.options["errorHandlerUrl"].rpartition("/")
+        assert url == f"http://127.0.0.1:{self.port}/b24/error"
+        stored = self.registrations(portal)[str(user_id)]
+        assert stored["key_hash"] == hashlib.sha1(key.encode()).hexdigest()
+        assert stored["next_key_hash"] == ""
 
     # the store
 

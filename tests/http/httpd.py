@@ -93,7 +93,7 @@ class Httpd:
             load.append(f"LoadModule b24bg_module {self.module}")
         self.conf_file.write_text(BASE.format(
             root=self.root, port=self.port, load="\n".join(load), log_level=self.log_level,
-            conf=conf.format(root=self.root, port=self.port) if "{root}" in conf else conf))
+            conf=conf.replace("{root}", str(self.root)).replace("{port}", str(self.port))))
 
     def configtest(self):
         """(exit code, what it printed)"""

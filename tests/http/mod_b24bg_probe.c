@@ -59,7 +59,7 @@ static void print_portals(request_rec *r, b24bg_table_t *table)
     apr_uint32_t slot;
 
     for (slot = 1; slot <= b24bg_table_capacity(table); slot++) {
-        if (b24bg_table_read_portal(table, slot, &portal) &&
+        if (b24bg_table_read_portal(table, slot, r->request_time, &portal) &&
             b24bg_table_read_app(table, r->pool, portal.app, &app)) {
             known++;
             ap_rprintf(r,

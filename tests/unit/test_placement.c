@@ -675,8 +675,36 @@ static void test_options_no_allocation(void **state)
     json_set_alloc_funcs(malloc, free);
 }
 
+static const struct user {
+    const char *name;
+    const char *query; /* behind the portal's */
+    apr_int64_t user;
+} users[] = {
+    {"none", "", 0},
+    {"one", "&u=7", 7},
+    {"the last one counts", "&u=7&u=8", 8},
+    {"empty", "&u=", 0},
+    {"letters", "&u=7a", 0},
+    {"negative", "&u=-7", 0},
+    {"the largest", "&u=2147483647", 2147483647},
+    {"too long", "&u=12345678901", 0},
+};
+
+static void personal_registrations_name_their_user(void **state)
+{
+    const struct user *row = *state;
+    b24bg_placement_t placement;
+    const char *field;
+
+    assert_int_equal(B24BG_REASON_ACCEPTED,
+                     read_load(apr_pstrcat(unit_pool, GOOD_QUERY, row->query, NULL), GOOD_BODY,
+                               &placement, &field));
+    assert_int_equal(row->user, placement.user);
+}
+
 int main(void)
 {
+    UNIT_ADD_ROWS(personal_registrations_name_their_user, users);
     UNIT_ADD_ROWS(test_reason, reasons);
     UNIT_ADD(test_reasons_complete);
     UNIT_ADD(test_verdict_names);

@@ -1,0 +1,247 @@
+#include "b24bg_task_parts.h"
+
+#include <apr_strings.h>
+
+#include <string.h>
+
+static void drop(b24bg_task_call_t *call)
+{
+    call->dropped(call->baton);
+}
+
+static void end_without(b24bg_task_call_t *call, b24bg_rest_class_e class, const char *code,
+                        const char *detail)
+{
+    b24bg_rest_result_t result = {class, code, detail};
+
+    call->answered(call->baton, NULL, &result);
+}
+
+/* The portal as the store has it now; 0 if it cannot be had. */
+static int read_again(b24bg_task_call_t *call, b24bg_store_portal_t **portal)
+{
+    b24bg_task_t *task = call->task;
+
+    return task->store &&
+           b24bg_task_done(task, b24bg_store_portal_get(task->store, call->pool, call->portal.app,
+                                                        call->portal.member_id, portal)) &&
+           (*portal)->installed;
+}
+
+static const char *auth_server(const b24bg_task_call_t *call)
+{
+    const char *server = b24bg_rest_auth_server(&call->app->rest, call->portal.auth_server);
+
+    return server ? server : b24bg_rest_auth_server(&call->app->rest, NULL);
+}
+
+/* New tokens */
+
+static void tell_lost_tokens(b24bg_task_call_t *call)
+{
+    b24bg_task_say(call->task, B24BG_LOG_CRIT,
+                   "B24BG0316: new tokens could not be kept, the store is down: app=%s portal=%s "
+                   "domain=%s; the old ones may be used up: if it gets blocked with no-token, "
+                   "install the application again",
+                   call->portal.app, call->portal.member_id, call->portal.domain);
+}
+
+/* The new pair is in the store before it is used. */
+static void keep_tokens(b24bg_task_call_t *call, const b24bg_rest_tokens_t *tokens)
+{
+    b24bg_task_t *task = call->task;
+    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
+
+    call->portal.access_token = tokens->access_token;
+    call->portal.refresh_token = tokens->refresh_token;
+    call->portal.access_expires = tokens->expires;
+    call->portal.refreshed = task->now;
+    if (!task->store ||
+        !b24bg_task_done(task, b24bg_store_portal_tokens(task->store, &call->portal, &reason))) {
+        if (!task->store) {
+            tell_lost_tokens(call);
+        }
+        drop(call);
+        return;
+    }
+    b24bg_table_count_refresh(task->config->table, call->app->row, B24BG_REFRESH_OK);
+    b24bg_task_say(task, B24BG_LOG_INFO, "B24BG0315: tokens refreshed: app=%s portal=%s domain=%s",
+                   call->portal.app, call->portal.member_id, call->portal.domain);
+    task->refresh_due = 0;
+    b24bg_task_call(call);
+}
+
+static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
+{
+    b24bg_task_call_t *call = baton;
+    b24bg_rest_tokens_t tokens;
+    b24bg_rest_result_t result;
+
+    if (answer->outcome == B24BG_HTTP_ABORTED) {
+        drop(call);
+        return;
+    }
+    b24bg_rest_read_tokens(call->pool, &call->app->rest, answer, call->task->now, &tokens, &result);
+    if (result.class == B24BG_REST_OK && strcmp(tokens.member_id, call->portal.member_id) != 0) {
+        end_without(call, B24BG_REST_WRONG, "member_id",
+                    "the auth server's new token belongs to another portal");
+    } else if (result.class == B24BG_REST_OK) {
+        keep_tokens(call, &tokens);
+    } else {
+        b24bg_table_count_refresh(call->task->config->table, call->app->row, B24BG_REFRESH_FAILED);
+        call->answered(call->baton, NULL, &result);
+    }
+}
+
+static void ask_tokens(b24bg_task_call_t *call)
+{
+    b24bg_http_t *http = call->task->config->http;
+    b24bg_http_request_t request;
+    apr_status_t rv = b24bg_rest_ask_tokens(call->pool, &call->app->rest, auth_server(call),
+                                            call->portal.refresh_token, &request);
+
+    if (rv == APR_EINCOMPLETE) {
+        end_without(call, B24BG_REST_NO_TOKEN, "expired_token",
+                    "B24bgClient has no secret to refresh it with");
+    } else if (rv == APR_EINVAL) {
+        end_without(call, B24BG_REST_NO_TOKEN, "expired_token", "there is no refresh token");
+    } else if (rv != APR_SUCCESS || http->start(http, &request, got_tokens, call) != APR_SUCCESS) {
+        end_without(call, B24BG_REST_AGAIN, "auth_server",
+                    "it cannot be called as it is configured");
+    }
+}
+
+/* An installation may have brought better ones meanwhile. A refresh token works once, so whoever
+ * slept through his lease must not touch it. */
+static void refresh(b24bg_task_call_t *call)
+{
+    b24bg_store_portal_t *now;
+
+    if (!read_again(call, &now)) {
+        drop(call);
+        return;
+    }
+    if (strcmp(now->access_token, call->portal.access_token) != 0) {
+        call->portal = *now;
+        call->refreshed = 0;
+        b24bg_task_call(call);
+        return;
+    }
+    if (!b24bg_task_still_leads(call->task)) {
+        drop(call);
+        return;
+    }
+    ask_tokens(call);
+}
+
+/* A new name */
+
+/* All but the place may have changed since it was read. */
+static void keep_place(b24bg_task_call_t *call, const b24bg_rest_identity_t *identity)
+{
+    b24bg_task_t *task = call->task;
+    const char *before = call->portal.domain;
+    b24bg_store_reason_t reason = {NULL, "renamed", identity->domain, task->now, NULL};
+    b24bg_store_portal_t *now;
+
+    if (!read_again(call, &now)) {
+        drop(call);
+        return;
+    }
+    now->domain = identity->domain;
+    now->client_endpoint = identity->client_endpoint;
+    call->portal = *now;
+    if (!b24bg_task_done(task, b24bg_store_portal_put(task->store, now, &reason))) {
+        drop(call);
+        return;
+    }
+    b24bg_task_say(task, B24BG_LOG_NOTICE,
+                   "B24BG0328: renamed: app=%s portal=%s domain=%s before=%s", now->app,
+                   now->member_id, now->domain, before);
+    task->refresh_due = 0;
+    b24bg_task_call(call);
+}
+
+static void got_identity(void *baton, const b24bg_http_answer_t *answer)
+{
+    b24bg_task_call_t *call = baton;
+    b24bg_rest_identity_t identity;
+    b24bg_rest_result_t result;
+
+    if (answer->outcome == B24BG_HTTP_ABORTED) {
+        drop(call);
+        return;
+    }
+    b24bg_rest_read_identity(call->pool, &call->app->rest, answer, &identity, &result);
+    if (result.class == B24BG_REST_EXPIRED && !call->refreshed) {
+        call->refreshed = 1;
+        call->moved = 0; /* the portal will say it again */
+        refresh(call);
+    } else if (result.class != B24BG_REST_OK) {
+        call->answered(call->baton, NULL, &result);
+    } else if (strcmp(identity.member_id, call->portal.member_id) != 0) {
+        end_without(call, B24BG_REST_WRONG, "member_id", "the token belongs to another portal");
+    } else if (strcmp(identity.client_endpoint, call->portal.client_endpoint) == 0) {
+        end_without(call, B24BG_REST_AGAIN, "http",
+                    "the portal redirects, and the auth server knows of no other place");
+    } else {
+        keep_place(call, &identity);
+    }
+}
+
+/* Where a redirect points is no proof; who a portal is and where it lives, the auth server says. */
+static void find_place(b24bg_task_call_t *call)
+{
+    b24bg_http_t *http = call->task->config->http;
+    b24bg_http_request_t request;
+
+    if (b24bg_rest_ask_identity(call->pool, &call->app->rest, auth_server(call),
+                                call->portal.access_token, &request) != APR_SUCCESS ||
+        http->start(http, &request, got_identity, call) != APR_SUCCESS) {
+        end_without(call, B24BG_REST_AGAIN, "auth_server",
+                    "it cannot be called as it is configured");
+    }
+}
+
+/* The call itself */
+
+static void got_answer(void *baton, const b24bg_http_answer_t *answer)
+{
+    b24bg_task_call_t *call = baton;
+    b24bg_rest_result_t result;
+
+    if (answer->outcome == B24BG_HTTP_ABORTED) {
+        drop(call);
+        return;
+    }
+    b24bg_rest_classify(call->pool, answer, &result);
+    if (result.class == B24BG_REST_EXPIRED && !call->refreshed) {
+        call->refreshed = 1;
+        refresh(call);
+    } else if (result.class == B24BG_REST_MOVED && !call->moved) {
+        call->moved = 1;
+        find_place(call);
+    } else {
+        call->answered(call->baton, answer, &result);
+    }
+}
+
+void b24bg_task_call(b24bg_task_call_t *call)
+{
+    b24bg_rest_portal_t portal = {&call->app->rest, call->portal.client_endpoint,
+                                  call->portal.access_token};
+    b24bg_http_t *http = call->task->config->http;
+    b24bg_http_request_t request;
+    apr_status_t rv = call->ask(call->pool, &portal, call->baton, &request);
+
+    if (rv == APR_EINVAL) {
+        end_without(call, B24BG_REST_NO_TOKEN, "no_token", "there is no access token");
+    } else if (rv == APR_EACCES) {
+        end_without(call, B24BG_REST_WRONG, "outside",
+                    "the portal may not be called: see B24bgPortals and B24bgAllowHTTP");
+    } else if (rv != APR_SUCCESS || http->start(http, &request, got_answer, call) != APR_SUCCESS) {
+        end_without(call, B24BG_REST_AGAIN, "http",
+                    "the portal cannot be called as it is configured: see B24bgProxy and "
+                    "B24bgCAFile");
+    }
+}

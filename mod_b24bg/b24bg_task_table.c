@@ -1,0 +1,400 @@
+#include "b24bg_notice.h"
+#include "b24bg_task_parts.h"
+
+#include <apr_strings.h>
+
+#include <string.h>
+
+/* Looked for this often: far below any B24bgSilence, and a token lives for half a year. */
+#define SILENCE_EVERY apr_time_from_sec(1)
+#define TOKENS_EVERY apr_time_from_sec(3600)
+
+/* A key that is live for a while yet. */
+typedef struct {
+    char hash[B24BG_KEY_HASH_LENGTH + 1];
+    apr_time_t until;
+} old_key_t;
+
+void b24bg_task_table_begin(b24bg_task_t *task)
+{
+    task->change = task->registration_change = -1;
+    task->flushed = apr_pcalloc(task->pool, (b24bg_table_capacity(task->config->table) + 1) *
+                                                sizeof(*task->flushed));
+    task->old_keys = apr_array_make(task->pool, 8, sizeof(old_key_t));
+}
+
+/* Store -> table: portals */
+
+static void warn_full(b24bg_task_t *task)
+{
+    if (task->now - task->full_warned >= B24BG_TASK_WARN_EVERY) {
+        b24bg_task_say(
+            task, B24BG_LOG_WARNING,
+            "B24BG0311: the table is full of known portals; others are served but not counted; "
+            "raise B24bgMaxPortals above %u",
+            b24bg_table_capacity(task->config->table));
+        task->full_warned = task->now;
+    }
+}
+
+/* 0 if the table could not take it just now. user: 0, or a personal registration's. */
+static int show_portal(b24bg_task_t *task, const b24bg_store_portal_t *stored, apr_int64_t user,
+                       apr_pool_t *scratch)
+{
+    const b24bg_task_app_t *app = b24bg_task_app(task, stored->app);
+    b24bg_known_portal_t portal = {0};
+    const char *path;
+    int placed;
+
+    if (!app) {
+        return 1;
+    }
+    portal.id.app = app->row;
+    portal.id.member_id = stored->member_id;
+    portal.id.user = user;
+    if (!stored->installed) {
+        return b24bg_table_unknow(task->config->table, &portal.id);
+    }
+    path = strstr(stored->client_endpoint, "://");
+    path = path ? strchr(path + 3, '/') : NULL;
+    if (!path) {
+        return 1;
+    }
+    portal.origin = apr_pstrmemdup(scratch, stored->client_endpoint,
+                                   (apr_size_t)(path - stored->client_endpoint));
+    portal.application_token = stored->application_token;
+    if (user == 0) {
+        portal.last_load = stored->last_load;
+        portal.loads = (apr_uint64_t)stored->loads;
+        portal.recent = (apr_uint64_t)stored->recent;
+    }
+    portal.tokens = *stored->refresh_token ? stored->refreshed : 0;
+    placed = b24bg_table_know(task->config->table, &portal);
+    if (placed < 0) {
+        warn_full(task);
+        task->left_over = 1;
+    }
+    return placed != 0;
+}
+
+/* 0: to be gone on with at the next step. */
+static int refresh_portals(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    apr_array_header_t *portals;
+    int i;
+
+    if (!b24bg_task_done(task,
+                         b24bg_store_portals_since(task->store, scratch, task->change, &portals))) {
+        return 0;
+    }
+    for (i = 0; i < portals->nelts; i++) {
+        const b24bg_store_portal_t *portal = &APR_ARRAY_IDX(portals, i, b24bg_store_portal_t);
+        if (!show_portal(task, portal, 0, scratch)) {
+            return 0;
+        }
+        task->change = portal->change;
+    }
+    return 1;
+}
+
+/* Store -> table: registrations and their keys */
+
+static void keep_old_key(b24bg_task_t *task, const char *hash, apr_time_t until)
+{
+    old_key_t *key = apr_array_push(task->old_keys);
+
+    apr_cpystrn(key->hash, hash, sizeof(key->hash));
+    key->until = until;
+}
+
+static void drop_old_keys(b24bg_task_t *task)
+{
+    int kept = 0;
+    int i;
+
+    for (i = 0; i < task->old_keys->nelts; i++) {
+        const old_key_t key = APR_ARRAY_IDX(task->old_keys, i, old_key_t);
+        if (task->now < key.until || !b24bg_table_key_drop(task->config->table, key.hash)) {
+            APR_ARRAY_IDX(task->old_keys, kept++, old_key_t) = key;
+        }
+    }
+    task->old_keys->nelts = kept;
+}
+
+/* 0 if the table could not take it just now. One that has no room any more is told of, and works
+ * but for its notice: silence finds a loss, too. */
+static int show_key(b24bg_task_t *task, const char *hash, b24bg_portal_ref_t place)
+{
+    int placed = *hash ? b24bg_table_key_put(task->config->table, hash, place) : 1;
+
+    if (placed < 0) {
+        warn_full(task);
+    }
+    return placed != 0;
+}
+
+static int show_keys(b24bg_task_t *task, const b24bg_store_registration_t *row,
+                     b24bg_portal_ref_t place)
+{
+    if (*row->old_key_hash && row->old_key_until > task->now) {
+        if (!show_key(task, row->old_key_hash, place)) {
+            return 0;
+        }
+        keep_old_key(task, row->old_key_hash, row->old_key_until);
+    } else if (*row->old_key_hash &&
+               !b24bg_table_key_drop(task->config->table, row->old_key_hash)) {
+        return 0;
+    }
+    return show_key(task, row->key_hash, place) && show_key(task, row->next_key_hash, place);
+}
+
+/* A personal registration's place is known as its portal is. 0: not now. */
+static int know_personal(b24bg_task_t *task, const b24bg_store_registration_t *row,
+                         apr_pool_t *scratch)
+{
+    b24bg_store_portal_t *portal;
+
+    if (row->user_id == 0) {
+        return 1;
+    }
+    return !b24bg_task_done(task, b24bg_store_portal_get(task->store, scratch, row->app,
+                                                         row->member_id, &portal)) ||
+           show_portal(task, portal, row->user_id, scratch);
+}
+
+static int show_life(b24bg_task_t *task, const b24bg_store_registration_t *row,
+                     b24bg_portal_ref_t place)
+{
+    int state = b24bg_registration_state_by_name(row->state);
+    int reason = b24bg_registration_reason_by_name(row->reason);
+    b24bg_shown_t shown = {0};
+
+    shown.has = 1;
+    shown.state = state < 0 ? B24BG_REGISTRATION_UNKNOWN : state;
+    shown.reason = reason < 0 ? B24BG_BLOCKED_NONE : reason;
+    shown.since = row->since;
+    shown.checked = row->checked;
+    shown.due = row->due;
+    shown.noticed = row->noticed;
+    shown.rebound = row->rebound;
+    return b24bg_table_show(task->config->table, place, &shown);
+}
+
+static int show_registration(b24bg_task_t *task, const b24bg_store_registration_t *row,
+                             apr_pool_t *scratch)
+{
+    const b24bg_task_app_t *app = b24bg_task_app(task, row->app);
+    b24bg_portal_id_t id = {0, row->member_id, row->user_id};
+    b24bg_portal_ref_t place;
+
+    if (!app) {
+        return 1;
+    }
+    id.app = app->row;
+    if (!know_personal(task, row, scratch)) {
+        return 0;
+    }
+    place = b24bg_table_find(task->config->table, &id);
+    if (!place.slot) {
+        return 1; /* no room, which is told elsewhere, or uninstalled */
+    }
+    return show_life(task, row, place) && show_keys(task, row, place);
+}
+
+static int refresh_registrations(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    apr_array_header_t *rows;
+    int i;
+
+    if (!b24bg_task_done(task, b24bg_store_registrations_since(task->store, scratch,
+                                                               task->registration_change, &rows))) {
+        return 0;
+    }
+    for (i = 0; i < rows->nelts && task->store; i++) {
+        const b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        if (!show_registration(task, row, scratch)) {
+            task->registration_change = row->change - 1; /* one before it may have the same */
+            return 0;
+        }
+        task->registration_change = row->change;
+    }
+    return 1;
+}
+
+void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    drop_old_keys(task);
+    if (task->now < task->refresh_due) {
+        return;
+    }
+    task->refresh_due = task->now + B24BG_TASK_REFRESH_EVERY;
+    if (task->left_over && task->now >= task->left_over_due) {
+        task->left_over = 0;
+        task->left_over_due = task->now + B24BG_TASK_WARN_EVERY;
+        task->change = task->registration_change = -1; /* a place may have become free */
+    }
+    if (!refresh_portals(task, scratch) || !refresh_registrations(task, scratch)) {
+        task->refresh_due = 0;
+        return;
+    }
+    if (b24bg_table_turned_away(task->config->table) != task->turned_away) {
+        task->turned_away = b24bg_table_turned_away(task->config->table);
+        warn_full(task);
+    }
+}
+
+/* Table -> store: what a restart of the machine must not lose */
+
+static const b24bg_task_app_t *app_in_row(const b24bg_task_t *task, int row)
+{
+    int i;
+
+    for (i = 0; i < task->config->apps->nelts; i++) {
+        const b24bg_task_app_t *app =
+            APR_ARRAY_IDX(task->config->apps, i, const b24bg_task_app_t *);
+        if (app->row == row) {
+            return app;
+        }
+    }
+    return NULL;
+}
+
+/* The app of a known portal in this place, or NULL. */
+static const b24bg_task_app_t *read_place(const b24bg_task_t *task, apr_uint32_t slot,
+                                          b24bg_portal_counts_t *counts)
+{
+    if (!b24bg_table_read_portal(task->config->table, slot, task->now, counts) || !counts->known) {
+        return NULL;
+    }
+    return app_in_row(task, counts->app);
+}
+
+void b24bg_task_flush_counts(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    apr_array_header_t *portals = apr_array_make(scratch, 64, sizeof(b24bg_store_portal_t));
+    b24bg_portal_counts_t counts;
+    apr_uint32_t slot;
+
+    for (slot = 1; slot <= b24bg_table_capacity(task->config->table); slot++) {
+        const b24bg_task_app_t *app = read_place(task, slot, &counts);
+        b24bg_store_portal_t *portal;
+        if (!app || counts.user || counts.loads == task->flushed[slot]) {
+            continue;
+        }
+        task->flushed[slot] = counts.loads;
+        portal = apr_array_push(portals);
+        memset(portal, 0, sizeof(*portal));
+        portal->app = app->name;
+        portal->member_id = apr_pstrdup(scratch, counts.member_id);
+        portal->last_load = counts.last_load;
+        portal->loads = (apr_int64_t)counts.loads;
+        portal->recent = (apr_int64_t)counts.recent;
+    }
+    if (portals->nelts && !b24bg_task_done(task, b24bg_store_portal_counts(task->store, portals))) {
+        memset(task->flushed, 0,
+               (b24bg_table_capacity(task->config->table) + 1) *
+                   sizeof(*task->flushed)); /* all of them again */
+    }
+}
+
+/* Watching the places */
+
+/* Other machines may have served it: what they have counted is in the store within a minute. */
+static int is_silent_everywhere(b24bg_task_t *task, apr_pool_t *scratch,
+                                const b24bg_task_app_t *app, const b24bg_portal_counts_t *counts)
+{
+    b24bg_store_portal_t *portal;
+
+    return b24bg_task_done(task, b24bg_store_portal_get(task->store, scratch, app->name,
+                                                        counts->member_id, &portal)) &&
+           task->now - portal->last_load >= app->silence;
+}
+
+static void watch_silence(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
+                          apr_uint32_t slot, const b24bg_portal_counts_t *counts)
+{
+    b24bg_store_registration_t registration = {0};
+
+    if (!app->silence || counts->recent < B24BG_TASK_SILENCE_LOADS ||
+        task->now - counts->last_load < app->silence || !counts->shown.has ||
+        counts->shown.state != B24BG_REGISTRATION_BOUND ||
+        !is_silent_everywhere(task, scratch, app, counts) ||
+        !b24bg_table_claim_silence(task->config->table, slot, counts->last_load)) {
+        return;
+    }
+    registration.app = app->name;
+    registration.member_id = counts->member_id;
+    registration.user_id = counts->user;
+    b24bg_task_report_silence(task, scratch, &registration);
+}
+
+/* The warning is written down with the age that it is about, so that it comes once for each pair of
+ * tokens. With it the portal is asked: what makes a new pair is an access token that has expired.
+ */
+static void warn_of_tokens(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
+                           const b24bg_store_portal_t *portal)
+{
+    apr_array_header_t *rows = b24bg_task_registrations(task, scratch, app, portal->member_id);
+    b24bg_store_reason_t reason = {NULL, "token-expiring", "", task->now, NULL};
+    b24bg_store_registration_t *row;
+    apr_int64_t days;
+
+    if (!rows || rows->nelts == 0) {
+        return;
+    }
+    row = &APR_ARRAY_IDX(rows, 0, b24bg_store_registration_t);
+    if (!row->change || row->warned == portal->refreshed) {
+        return;
+    }
+    row->warned = portal->refreshed;
+    b24bg_task_registration_apply(task, scratch, app, row, B24BG_EVENT_SILENCE);
+    if (!b24bg_task_done(task, b24bg_store_registration_put(task->store, row, &reason))) {
+        return;
+    }
+    days = apr_time_sec(portal->refreshed + B24BG_TASK_REFRESH_LIFE - task->now) / 86400;
+    task->registrations_due = 0;
+    b24bg_task_say(task, B24BG_LOG_WARNING,
+                   "B24BG0329: the refresh token was not used for long: app=%s portal=%s domain=%s "
+                   "days_left=%" APR_INT64_T_FMT
+                   "; the portal is asked now, which renews it; if it is not renewed, install the "
+                   "application again",
+                   portal->app, portal->member_id, portal->domain, days > 0 ? days : 0);
+    b24bg_task_alert(task, app, "token-expiring", portal,
+                     apr_psprintf(scratch, "%" APR_INT64_T_FMT " days left", days > 0 ? days : 0));
+}
+
+static void watch_tokens(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
+                         const b24bg_portal_counts_t *counts)
+{
+    b24bg_store_portal_t *portal;
+
+    if (counts->user == 0 && counts->tokens &&
+        task->now - counts->tokens >= B24BG_TASK_REFRESH_WARN &&
+        b24bg_task_done(task, b24bg_store_portal_get(task->store, scratch, app->name,
+                                                     counts->member_id, &portal)) &&
+        portal->installed && task->now - portal->refreshed >= B24BG_TASK_REFRESH_WARN) {
+        warn_of_tokens(task, scratch, app, portal);
+    }
+}
+
+void b24bg_task_watch(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    int tokens = task->leader && task->now >= task->tokens_due;
+    b24bg_portal_counts_t counts;
+    apr_uint32_t slot;
+
+    if (!tokens && task->now < task->silence_due) {
+        return;
+    }
+    task->silence_due = task->now + SILENCE_EVERY;
+    task->tokens_due = tokens ? task->now + TOKENS_EVERY : task->tokens_due;
+    for (slot = 1; slot <= b24bg_table_capacity(task->config->table) && task->store; slot++) {
+        const b24bg_task_app_t *app = read_place(task, slot, &counts);
+        if (app) {
+            watch_silence(task, scratch, app, slot, &counts);
+        }
+        if (app && tokens && task->store) {
+            watch_tokens(task, scratch, app, &counts);
+        }
+    }
+}

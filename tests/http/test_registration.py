@@ -1,0 +1,576 @@
+"""Registrations: bound by themselves, lost and found again, and what cannot be repaired."""
+
+import re
+import time
+
+import pytest
+from bitrix import Bitrix
+from conftest import MODES
+from httpd import PATIENCE
+
+LOST = "B24BG0201|B24BG0322"  # what the log says when a registration is lost: error lines
+BLOCKED = "B24BG0325"
+
+
+@pytest.fixture(params=MODES)
+def every(request):
+    """A server with registrations, in each mode."""
+    with Bitrix() as world:
+        server = world.serve(world.registering(), **MODES[request.param])
+        server.expect(LOST)
+        yield server
+
+
+@pytest.fixture
+def server(bitrix):
+    made = bitrix.serve(bitrix.registering())
+    made.expect(LOST)
+    return made
+
+
+def key_of(portal, user_id=0):
+    row, = (row for row in portal.rows if row.user_id == user_id)
+    return row.options["errorHandlerUrl"].rpartition("/")[2]
+
+
+def quiet(bitrix, server, portal):
+    """Nothing is asked any more, also after a reload."""
+    count = len(bitrix.requests())
+    server.graceful()
+    other = bitrix.add_portal()
+    server.installed(other)  # the task has gone round
+    mine = [r for r in bitrix.requests()[count:] if r.listener == portal.name]
+    assert not mine, mine
+
+
+# Bound, lost, bound again
+
+
+def test_an_installation_binds(every):
+    bitrix, portal = every.bitrix, every.bitrix.add_portal()
+    every.bound(portal)
+    every.check_agrees(portal)
+    row, = portal.rows
+    assert re.fullmatch("[0-9a-f]{32}", key_of(portal))
+    assert (row.placement, row.title) == ("PAGE_BACKGROUND_WORKER", "telephony")
+    assert [r.endpoint for r in bitrix.requests(portal.name)] == [
+        "placement.get", "placement.bind", "placement.get"]
+    line, = every.wait_log("B24BG0320")
+    assert f"app=telephony portal={portal.member_id} domain={portal.domain} user=0" in line
+
+
+def test_a_lost_registration_comes_back(every):
+    """Eleven slow loads, the notice, the question, the bind, the question: with a new key."""
+    bitrix, portal = every.bitrix, every.bitrix.add_portal()
+    every.bound(portal)
+    before, row = key_of(portal), portal.rows[0].id
+    started = time.monotonic()
+    bitrix.lose(portal)
+    every.wait_log("B24BG0321")
+    elapsed = time.monotonic() - started
+    print(f"notice to rebound: {elapsed:.2f} s")
+    assert elapsed < 5  # spec.md section 8
+    every.wait_state(portal, "bound")
+    every.check_agrees(portal)
+    assert key_of(portal) != before and portal.rows[0].id != row
+    notice, = every.tagged("B24BG0201")
+    assert f"portal={portal.member_id}" in notice and ":error]" in notice
+    assert "error=ERROR_PLACEMENT_LOADING_OVERTIME" in notice
+    assert len(every.wait_log("B24BG0322")) == 1
+    assert [r.endpoint for r in bitrix.requests(portal.name)][3:] == [
+        "placement.get", "placement.bind", "placement.get"]
+
+
+@pytest.mark.parametrize("variant", "ABCDE")
+def test_every_variant_of_the_notice(bitrix, server, variant):
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal, variant=variant)
+    server.wait_log("B24BG0321")
+    server.check_agrees(portal)
+
+
+def test_notices_that_come_twice(bitrix, server):
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal, copies=5)
+    server.wait_log("B24BG0321")
+    server.wait_for(lambda: server.open_messages() == 0, "take all notices")
+    assert len(server.tagged("B24BG0321")) == 1 and len(server.tagged("B24BG0201")) == 5
+    assert bitrix.asked(portal, "placement.bind") == 2
+
+
+def test_a_forged_notice_is_a_question(bitrix, server):
+    """With the live key of a registration that is there: one question, and no more."""
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    url = portal.rows[0].options["errorHandlerUrl"]
+    time.sleep(0.01)
+    server.rows("UPDATE b24bg_registrations SET checked = 1, change = change")
+    bitrix.notice(portal, bitrix.app, url).wait()
+    server.wait_log("B24BG0323")
+    server.wait_state(portal, "bound")
+    assert bitrix.asked(portal) == 3 and bitrix.asked(portal, "placement.bind") == 1
+    server.check_agrees(portal)
+
+
+def test_a_lost_notice_is_found_by_silence(bitrix):
+    server = bitrix.serve(bitrix.registering("B24bgSilence 1s"))
+    server.expect(LOST + "|B24BG0327")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal, drop=True)
+    for _ in range(25):
+        server.worker(portal, number=1) if False else bitrix.worker(
+            portal, bitrix.app, f"http://127.0.0.1:{server.port}/b24/worker").send()
+    server.wait_log("B24BG0327")
+    server.wait_log("B24BG0321")
+    server.check_agrees(portal)
+    assert not server.tagged("B24BG0201")
+
+
+def test_silence_asks_once(bitrix):
+    """The registration is there and people have gone home: one question until loads come back."""
+    server = bitrix.serve(bitrix.registering("B24bgSilence 1s"))
+    server.expect("B24BG0327")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    handler = portal.rows[0].handler
+    for asked in 1, 2:
+        for _ in range(25):
+            bitrix.worker(portal, bitrix.app, handler).send()
+        server.wait_for(lambda: len(server.tagged("B24BG0323")) == asked, "ask")
+        time.sleep(2.5)  # two more silences
+        assert len(server.tagged("B24BG0327")) == asked
+    assert bitrix.asked(portal) == 4
+
+
+def test_rebind_off_tells_and_leaves_it(bitrix):
+    server = bitrix.serve(bitrix.registering("B24bgRebind off"))
+    server.expect(LOST)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal)
+    line, = server.wait_log("B24BG0322")
+    assert "b24bgctl bind" in line
+    server.wait_state(portal, "lost")
+    quiet(bitrix, server, portal)
+    assert not portal.rows
+
+
+def test_not_more_binds_a_day_than_allowed(bitrix):
+    server = bitrix.serve(bitrix.registering("B24bgRebindBackoff 0s 6h 2"))
+    server.expect(LOST + "|" + BLOCKED)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal)
+    server.wait_log("B24BG0321")
+    bitrix.lose(portal)
+    line, = server.wait_log(BLOCKED)
+    assert "reason=daily-cap" in line
+    assert server.state_of(portal) == "blocked daily-cap"
+    quiet(bitrix, server, portal)
+    assert bitrix.asked(portal, "placement.bind") == 2
+
+
+# Tokens, rights, names
+
+
+@pytest.mark.parametrize("mpm", ["prefork", "worker"])
+def test_an_expired_token_is_refreshed_once(bitrix, postgres, mpm):
+    """Four processes of two servers look after one portal; the refresh token works once."""
+    conf = "StartServers 2\n" + bitrix.registering(store=postgres)
+    servers = [bitrix.serve(conf, store=postgres, mpm=mpm) for _ in range(2)]
+    for server in servers:
+        server.expect(LOST)
+    portal = bitrix.add_portal()
+    servers[0].bound(portal)
+    bitrix.expire(portal, bitrix.app)
+    bitrix.lose(portal)
+    servers[0].wait_for(lambda: sum(len(s.tagged("B24BG0321")) for s in servers) == 1, "rebind")
+    refresh, = bitrix.requests(endpoint="oauth/token")
+    stored, = servers[0].rows("SELECT access_token, refresh_token FROM b24bg_portals")
+    live = [t.value for t in bitrix.oauth.refresh.values() if not t.dead and t.portal is portal]
+    assert stored[1] in live and refresh.params["refresh_token"] != stored[1]
+
+
+def test_a_dead_refresh_token_blocks(bitrix, alerts):
+    server = bitrix.serve(bitrix.registering(alerts.line))
+    server.expect(LOST + "|" + BLOCKED)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.expire(portal, bitrix.app, refresh=True)
+    bitrix.lose(portal)
+    line, = server.wait_log(BLOCKED)
+    assert "reason=no-token" in line and ":crit]" in line and "install the application" in line
+    assert server.state_of(portal) == "blocked no-token"
+    server.wait_for(lambda: "blocked" in alerts.events(), "alert")
+    quiet(bitrix, server, portal)
+    assert alerts.events().count("blocked") == 1
+    bitrix.install(portal, bitrix.app)
+    server.install(portal)
+    server.wait_state(portal, "bound")
+    server.check_agrees(portal)
+
+
+def test_an_administrator_who_is_none_any_more_blocks(bitrix, server):
+    server.expect(BLOCKED)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.demote(portal)
+    bitrix.lose(portal)
+    line, = server.wait_log(BLOCKED)
+    assert "reason=not-admin" in line and "ACCESS_DENIED" in line
+    quiet(bitrix, server, portal)
+    bitrix.set_user(portal, 1, admin=True)
+    server.ctl("bind", "telephony", portal.member_id)
+    server.check_agrees(portal)
+
+
+@pytest.mark.parametrize("how, reason", [
+    ({"commercial": False}, "payment"), ({"deleted": True}, "uninstalled")])
+def test_portals_that_are_over(bitrix, server, how, reason):
+    server.expect(BLOCKED)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal, drop=True)
+    bitrix.set_portal(portal, **how)
+    bitrix.notice(portal, bitrix.app, error_url(bitrix, portal)).wait()
+    server.wait_state(portal, f"blocked {reason}")
+    quiet(bitrix, server, portal)
+
+
+def error_url(bitrix, portal):
+    """Where the notice of the last registration goes."""
+    bind = bitrix.requests(portal.name, "placement.bind")[-1]
+    return bind.params["OPTIONS"]["errorHandlerUrl"]
+
+
+def test_a_renamed_portal(bitrix, server):
+    """The old name redirects; where it lives now is what the auth server says."""
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    before = portal.domain
+    bitrix.rename(portal)
+    bitrix.lose(portal)
+    server.wait_log("B24BG0321")
+    line, = server.tagged("B24BG0328")
+    assert f"domain={portal.domain} before={before}" in line
+    server.check_agrees(portal)
+    assert server.portals()[portal.member_id]["domain"] == portal.domain
+    answer = server.worker(portal)
+    assert answer.headers["Content-Security-Policy"] == f"frame-ancestors {portal.url}"
+
+
+def test_a_renamed_portal_with_an_expired_token(bitrix, server):
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.rename(portal)
+    bitrix.expire(portal, bitrix.app)
+    bitrix.lose(portal)
+    server.wait_log("B24BG0321")
+    server.check_agrees(portal)
+    assert len(bitrix.requests(endpoint="oauth/token")) == 1
+
+
+def test_an_auth_server_that_is_away(bitrix, server):
+    server.expect("B24BG0324")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.expire(portal, bitrix.app)
+    bitrix.down(bitrix.oauth.name)
+    bitrix.lose(portal)
+    server.wait_for(lambda: int(server.rows("SELECT attempts FROM b24bg_registrations")[0][0]) >= 2,
+                    "try twice")
+    assert not portal.rows
+    bitrix.up(bitrix.oauth.name)
+    server.wait_log("B24BG0321")
+    server.check_agrees(portal)
+
+
+def test_a_portal_that_hangs_delays_no_other(bitrix, server):
+    server.expect("B24BG0324")
+    hanging, *others = portals = [bitrix.add_portal() for _ in range(11)]
+    server.bound(*portals)
+    hang = bitrix.fault("hang", hanging.name, count=-1, seconds=600)
+    bitrix.lose(hanging)
+    server.wait_for(lambda: hang.hits, "ask the portal that hangs")
+    started = time.monotonic()
+    for portal in others:
+        bitrix.lose(portal)
+    server.wait_for(lambda: len(server.tagged("B24BG0321")) == 10, "rebind ten")
+    print(f"ten rebound in {time.monotonic() - started:.2f} s")
+    assert hang.hits == 1  # all that while it was waiting for its first answer
+    for portal in others:
+        server.check_agrees(portal)
+    bitrix.clear_faults()
+    server.wait_for(lambda: len(server.tagged("B24BG0321")) == 11, "rebind the last one")
+
+
+# kill -9
+
+# Where the server is killed: the fault holds the call at the moment at which nothing was done yet
+# ("hang"), or all was done and no answer has come ("slow").
+CALLS = {"first get": ("placement.get", 0), "bind": ("placement.bind", 0),
+         "read back": ("placement.get", 1)}
+
+
+@pytest.mark.parametrize("kind", ["hang", "slow"])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("again", [False, True], ids=["bind", "rebind"])
+def test_killed_between_deciding_and_committing(bitrix, server, again, call, kind):
+    server.expect("B24BG032[24]|AH00098")
+    portal = bitrix.add_portal()
+    if again:
+        server.bound(portal)
+    method, skip = CALLS[call]
+    fault = bitrix.fault(kind, portal.name, method, skip=skip, seconds=600)
+    if again:
+        bitrix.lose(portal)
+    else:
+        server.install(portal)
+    server.wait_for(lambda: fault.hits, f"come to {call}")
+    server.kill()
+    bitrix.clear_faults()
+    server.start()
+    server.end_lease()
+    server.wait_state(portal, "bound")
+    server.wait_for(lambda: len(portal.rows) == 1, "have one row")
+    server.check_agrees(portal)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
+def test_killed_at_any_moment(bitrix, server, seconds):
+    """Some time after the notice was accepted, wherever that is."""
+    server.expect("B24BG032[24]|AH00098")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal)
+    delivery = bitrix.deliveries()[-1].wait()
+    time.sleep(seconds)
+    server.kill()
+    server.start()
+    server.end_lease()
+    assert delivery.status == 200
+    server.wait_for(lambda: portal.rows and server.state_of(portal) == "bound", "be bound again")
+    server.wait_for(lambda: server.open_messages() == 0, "finish all messages")
+    server.check_agrees(portal)
+
+
+def test_two_servers_on_one_store_bind_once(bitrix, postgres):
+    """The same notice reaches both: two machines behind one name."""
+    conf = bitrix.registering(store=postgres)
+    servers = [bitrix.serve(conf, store=postgres) for _ in range(2)]
+    for server in servers:
+        server.expect(LOST)
+    portal = bitrix.add_portal()
+    servers[0].bound(portal)
+    url = error_url(bitrix, portal)
+    own = url.split("/b24/")[0]
+    servers[0].wait_for(lambda: all(s.tagged("B24BG0320") or knows_key(bitrix, s, portal, url, own)
+                                    for s in servers), "know the key")
+    bitrix.lose(portal, drop=True)
+    for server in servers:
+        bitrix.notice(portal, bitrix.app, url.replace(own, f"http://127.0.0.1:{server.port}"))
+    servers[0].wait_for(lambda: sum(len(s.tagged("B24BG0321")) for s in servers) == 1, "rebind")
+    servers[0].wait_for(lambda: servers[0].open_messages() == 0, "take both notices")
+    assert bitrix.asked(portal, "placement.bind") == 2 and len(portal.rows) == 1
+
+
+def knows_key(bitrix, server, portal, url, own):
+    """A notice without a code is none, and its access-log line names the portal all the same."""
+    return server.knows(portal)
+
+
+# Personal registrations
+
+
+def test_personal_registrations(bitrix):
+    server = bitrix.serve(bitrix.registering("B24bgUsers 1 2"))
+    server.expect(LOST)
+    portal = bitrix.add_portal()
+    server.installed(portal)
+    for user_id in 1, 2:
+        server.wait_state(portal, "bound", user_id)
+        server.check_agrees(portal, user_id)
+    assert [row.user_id for row in portal.rows] == [1, 2] and key_of(portal, 1) != key_of(portal, 2)
+    bitrix.lose(portal, 2)
+    line, = server.wait_log("B24BG0321")
+    assert "user=2" in line
+    server.check_agrees(portal, 1)
+    server.check_agrees(portal, 2)
+
+
+def test_from_a_general_to_personal_registrations_and_back(bitrix, server):
+    """A general row keeps personal ones from being bound; personal ones beside it load it twice."""
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    server.write_conf(bitrix.registering("B24bgUsers 1 2"))
+    server.graceful()
+    server.install(portal)
+    for user_id in 1, 2:
+        server.wait_state(portal, "bound", user_id)
+        server.check_agrees(portal, user_id)
+    assert len(portal.rows) == 2 and server.state_of(portal) == "unknown"
+    server.write_conf(bitrix.registering())
+    server.graceful()
+    server.ctl("rebind", "telephony", portal.domain)
+    server.check_agrees(portal)
+    assert len(portal.rows) == 1
+
+
+def foreign(bitrix, portal, user_id=0):
+    """A handler of the same application that is not ours."""
+    row = bitrix.rows(portal)
+    token = bitrix.tokens(portal, bitrix.app)[0]
+    status, _ = rest(portal, "placement.bind", {
+        "PLACEMENT": "PAGE_BACKGROUND_WORKER", "HANDLER": "https://elsewhere.example/worker",
+        "OPTIONS[errorHandlerUrl]": "https://elsewhere.example/error", "auth": token,
+        **({"USER_ID": user_id} if user_id else {})})
+    assert status == 200 and len(bitrix.rows(portal)) == len(row) + 1
+
+
+def rest(portal, method, fields):
+    import http.client
+    import urllib.parse
+    link = http.client.HTTPConnection("127.0.0.1", portal.port, timeout=PATIENCE)
+    link.request("POST", f"/rest/{method}", urllib.parse.urlencode(fields),
+                 {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = link.getresponse()
+    body = answer.read()
+    link.close()
+    return answer.status, body
+
+
+@pytest.mark.parametrize("lines, user_id", [("", 0), ("B24bgUsers 2", 2), ("B24bgUsers 1", 0)])
+def test_somebody_elses_handler_is_left_alone(bitrix, lines, user_id):
+    server = bitrix.serve(bitrix.registering(lines))
+    server.expect(BLOCKED)
+    portal = bitrix.add_portal()
+    bitrix.install(portal, bitrix.app)
+    foreign(bitrix, portal, user_id)
+    server.install(portal)
+    line, = server.wait_log(BLOCKED)
+    assert "reason=foreign-handler" in line and "https://elsewhere.example/worker" in line
+    assert [row.handler for row in portal.rows] == ["https://elsewhere.example/worker"]
+    assert not bitrix.asked(portal, "placement.unbind")
+    quiet(bitrix, server, portal)
+    server.ctl("rebind", "telephony", portal.member_id)
+    assert "https://elsewhere.example/worker" not in [row.handler for row in portal.rows]
+    server.check_agrees(portal, int(lines.split()[1]) if lines else 0)
+
+
+# Commands
+
+
+def test_commands(bitrix, server):
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    key = key_of(portal)
+    for verb in "bind", "unbind", "rebind":
+        text = server.ctl(verb, "telephony", portal.domain, "--dry-run")
+        assert "registered" in text
+        assert key_of(portal) == key
+    server.ctl("bind", "telephony", portal.domain)
+    assert key_of(portal) == key
+    server.ctl("rebind", "telephony", portal.domain)
+    assert key_of(portal) != key
+    server.check_agrees(portal)
+    server.ctl("unbind", "telephony", portal.domain)
+    assert not portal.rows and server.state_of(portal) == "unbound"
+    server.install(portal)
+    server.wait_for(lambda: server.open_messages() == 0, "take the installation")
+    assert not portal.rows
+    server.ctl("bind", "telephony", portal.domain)
+    server.check_agrees(portal)
+
+
+def test_uninstalling_ends_it(bitrix, server):
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    server.send(bitrix.event(portal, "uninstall"))
+    server.wait_state(portal, "blocked uninstalled")
+    quiet(bitrix, server, portal)
+
+
+# Alerts
+
+
+class Alerts:
+    """An alert command that writes down what it is given."""
+
+    def __init__(self, folder):
+        self.log, self.command = folder / "alerts", folder / "alert"
+        self.log.touch(0o666)
+        self.log.chmod(0o666)
+        self.command.write_text(f'#!/bin/sh\nIFS="|"\necho "$*" >>{self.log}\n')
+        self.command.chmod(0o755)
+        self.line = f"B24bgAlertCmd {self.command} own"
+
+    def calls(self):
+        return [line.split("|") for line in self.log.read_text().splitlines()]
+
+    def events(self):
+        return [call[1] for call in self.calls()]
+
+
+@pytest.fixture
+def alerts(tmp_path_factory):
+    import pathlib
+    import shutil
+    import tempfile
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="b24bg-alert-"))
+    folder.chmod(0o755)
+    yield Alerts(folder)
+    shutil.rmtree(folder)
+
+
+def test_alerts(bitrix, alerts):
+    server = bitrix.serve(bitrix.registering(alerts.line))
+    server.expect(LOST)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal)
+    server.wait_for(lambda: {"disabled", "rebound"} <= set(alerts.events()), "alert twice")
+    for call in alerts.calls():
+        assert call[0] == "own"
+        assert call[2:5] == ["telephony", portal.member_id, portal.domain]
+    server.wait_state(portal, "bound")
+    bitrix.lose(portal)
+    server.wait_for(lambda: len(server.tagged("B24BG0321")) == 2, "rebind again")
+    assert sorted(alerts.events()) == ["disabled", "rebound"]  # one an hour
+
+
+def test_an_alert_command_that_hangs_delays_nothing(bitrix, alerts):
+    alerts.command.write_text("#!/bin/sh\nexec sleep 600\n")
+    server = bitrix.serve(bitrix.registering(alerts.line))
+    server.expect(LOST + "|B24BG0332")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    for times in 1, 2, 3:
+        bitrix.lose(portal)
+        server.wait_for(lambda: len(server.tagged("B24BG0321")) == times, "rebind")
+    line, = server.wait_log("B24BG0332", holding="event=disabled")
+    assert "killed" in line or "10" in line
+
+
+def test_old_tokens_are_warned_of_and_renewed(bitrix, alerts):
+    server = bitrix.serve(bitrix.registering(alerts.line))
+    server.expect("B24BG0329")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    days = 151 * 86400
+    server.rows(f"UPDATE b24bg_portals SET refreshed = refreshed - {days} * 1000000")
+    bitrix.expire(portal, bitrix.app)
+    server.stop()
+    server.start()
+    line, = server.wait_log("B24BG0329")
+    assert f"portal={portal.member_id}" in line and "days_left=28" in line
+    server.wait_log("B24BG0323")
+    assert len(bitrix.requests(endpoint="oauth/token")) == 1
+    server.wait_for(lambda: alerts.events() == ["token-expiring"], "alert")
+    server.stop()
+    server.start()
+    other = bitrix.add_portal()
+    server.bound(other)
+    assert len(server.tagged("B24BG0329")) == 1

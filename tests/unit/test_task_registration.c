@@ -1,0 +1,818 @@
+/* Registrations through the whole task, at a portal that behaves as protocol.md section 4 says; the
+ * task is killed at every point, and loses its store and its lease. */
+#include "task_world.h"
+
+#include "b24bg_registration.h"
+
+#include <apr_time.h>
+
+#define PORTAL_ROWS 8
+#define HANDLER "https://app.example.com/b24/worker"
+#define ERROR_URL "https://app.example.com/b24/error"
+
+/* The portal. */
+static struct {
+    struct {
+        int user;
+        char handler[256];
+        char error_url[256];
+    } rows[PORTAL_ROWS];
+    int count;
+    const char *fault; /* the next answers, instead of doing anything; NULL: none */
+    int fault_status;
+    int faults; /* how many */
+    const char *access_token;
+    int refreshes;
+    int answered; /* calls of world.calls */
+    int gets, binds, unbinds;
+} portal;
+
+static const char *field(const apr_table_t *fields, const char *name)
+{
+    const char *value = b24bg_form_get(fields, name);
+
+    return value ? value : "";
+}
+
+static apr_table_t *parse(const char *body)
+{
+    char *text = apr_pstrdup(world.pool, body);
+    apr_table_t *fields;
+    const char *culprit;
+
+    assert_int_equal(B24BG_FORM_OK, b24bg_form_parse(world.pool, text, strlen(text),
+                                                     B24BG_FORM_LAST_WINS, &fields, &culprit));
+    return fields;
+}
+
+static const char *error_body(const char *code, const char *text)
+{
+    return apr_psprintf(world.pool, "{\"error\":\"%s\",\"error_description\":\"%s\"}", code, text);
+}
+
+static const char *portal_get(void)
+{
+    const char *text = "{\"result\":[";
+    int i;
+
+    portal.gets++;
+    for (i = 0; i < portal.count; i++) {
+        text = apr_psprintf(world.pool,
+                            "%s%s{\"placement\":\"PAGE_BACKGROUND_WORKER\",\"userId\":%d,"
+                            "\"handler\":\"%s\",\"options\":{\"errorHandlerUrl\":\"%s\"},"
+                            "\"title\":\"\",\"description\":\"\",\"langAll\":[]}",
+                            text, i ? "," : "", portal.rows[i].user, portal.rows[i].handler,
+                            portal.rows[i].error_url);
+    }
+    return apr_pstrcat(world.pool, text, "],\"time\":{}}", NULL);
+}
+
+static const char *portal_bind(const apr_table_t *fields)
+{
+    int user = atoi(field(fields, "USER_ID"));
+    int i;
+
+    portal.binds++;
+    for (i = 0; i < portal.count; i++) {
+        if (portal.rows[i].user == 0 || portal.rows[i].user == user) {
+            if (user || portal.rows[i].user == user) {
+                return error_body("ERROR_PLACEMENT_MAX_COUNT", "Placement max count: 1");
+            }
+        }
+    }
+    for (i = 0; i < portal.count; i++) {
+        if (strcmp(portal.rows[i].handler, field(fields, "HANDLER")) == 0) {
+            return error_body("ERROR_CORE",
+                              "Unable to set placement handler: Handler already binded");
+        }
+    }
+    assert_true(portal.count < PORTAL_ROWS);
+    portal.rows[portal.count].user = user;
+    apr_cpystrn(portal.rows[portal.count].handler, field(fields, "HANDLER"), 256);
+    apr_cpystrn(portal.rows[portal.count].error_url, field(fields, "OPTIONS[errorHandlerUrl]"),
+                256);
+    portal.count++;
+    return "{\"result\":true,\"time\":{}}";
+}
+
+static const char *portal_unbind(const apr_table_t *fields)
+{
+    int kept = 0;
+    int count = portal.count;
+    int i;
+
+    portal.unbinds++;
+    for (i = 0; i < count; i++) {
+        if (strcmp(portal.rows[i].handler, field(fields, "HANDLER")) != 0 ||
+            portal.rows[i].user != atoi(field(fields, "USER_ID"))) {
+            portal.rows[kept++] = portal.rows[i];
+        }
+    }
+    portal.count = kept;
+    return apr_psprintf(world.pool, "{\"result\":{\"count\":%d},\"time\":{}}", 2 * (count - kept));
+}
+
+/* What the world says to a call; *status is HTTP's. */
+static const char *respond(const call_t *call, int *status)
+{
+    const apr_table_t *fields = parse(call->body);
+    const char *method = strrchr(call->url, '/') + 1;
+
+    *status = 200;
+    if (strcmp(call->url, SERVER "/rest/app.info") == 0) {
+        return identity("local.1", MEMBER, "crm.example.com");
+    }
+    if (strcmp(call->url, SERVER "/oauth/token/") == 0) {
+        portal.access_token = apr_psprintf(world.pool, "access-r%d", ++portal.refreshes);
+        return apr_psprintf(world.pool,
+                            "{\"access_token\":\"%s\",\"refresh_token\":\"refresh-r%d\","
+                            "\"expires_in\":3600,\"member_id\":\"" MEMBER "\",\"client_endpoint\":"
+                            "\"https:\\/\\/crm.example.com\\/rest\\/\",\"scope\":\"placement\"}",
+                            portal.access_token, portal.refreshes);
+    }
+    if (portal.faults > 0) {
+        portal.faults--;
+        *status = portal.fault_status;
+        return portal.fault;
+    }
+    if (portal.access_token && strcmp(portal.access_token, field(fields, "auth")) != 0) {
+        *status = 401;
+        return error_body("expired_token", "The access token provided has expired.");
+    }
+    if (strcmp(method, "placement.get") == 0) {
+        return portal_get();
+    }
+    return strcmp(method, "placement.bind") == 0 ? portal_bind(fields) : portal_unbind(fields);
+}
+
+/* Answers the oldest call that was not; 0: there is none. */
+static int answer_next(void)
+{
+    const char *body;
+    int status;
+
+    if (portal.answered == world.started) {
+        return 0;
+    }
+    body = respond(&world.calls[portal.answered], &status);
+    answer(portal.answered++, status, body);
+    return 1;
+}
+
+/* The world goes on for `seconds`, a step each tenth of one. */
+static void live(int seconds)
+{
+    int tenths;
+
+    for (tenths = 0; tenths < 10 * seconds; tenths++) {
+        world.now += APR_USEC_PER_SEC / 10;
+        step();
+        while (answer_next()) {
+        }
+        if (world.started > 200) { /* room for more */
+            assert_int_equal(portal.answered, world.started);
+            portal.answered = world.started = 0;
+        }
+    }
+}
+
+static void begin_portal(void)
+{
+    memset(&portal, 0, sizeof(portal));
+    begin();
+    world.app.worker_url = HANDLER;
+    world.app.error_url = ERROR_URL;
+    world.app.title = "telephony";
+    world.app.policy = (b24bg_registration_policy_t){1, 0, apr_time_from_sec(3600), 4};
+}
+
+static b24bg_store_registration_t *registration(apr_int64_t user)
+{
+    b24bg_store_registration_t *found = NULL;
+    apr_array_header_t *rows;
+    b24bg_store_t *store;
+    const char *error;
+    int i;
+
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_registrations(store, world.pool, "telephony", MEMBER, &rows));
+    for (i = 0; i < rows->nelts; i++) {
+        if (APR_ARRAY_IDX(rows, i, b24bg_store_registration_t).user_id == user) {
+            found = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        }
+    }
+    b24bg_store_close(store);
+    return found;
+}
+
+static const char *state_of(apr_int64_t user)
+{
+    const b24bg_store_registration_t *row = registration(user);
+
+    return row ? apr_pstrcat(world.pool, row->state, *row->reason ? " " : "", row->reason, NULL)
+               : "none";
+}
+
+static int row_of(int user)
+{
+    int i;
+
+    for (i = 0; i < portal.count; i++) {
+        if (portal.rows[i].user == user) {
+            return i;
+        }
+    }
+    fail_msg("the portal has no row for user %d; the store says %s\n%s", user, state_of(user),
+             world.log);
+    return -1;
+}
+
+static const char *key_hash(int user)
+{
+    char *hash = apr_palloc(world.pool, B24BG_KEY_HASH_LENGTH + 1);
+
+    assert_int_equal(1, b24bg_notice_key(portal.rows[row_of(user)].error_url, hash));
+    return hash;
+}
+
+/* One row, ours, with the key that the store has, which the table knows. */
+static void agrees(int user)
+{
+    b24bg_portal_ref_t place;
+
+    if (strcmp(state_of(user), "bound") != 0) {
+        const b24bg_store_registration_t *row = registration(user);
+        fail_msg("%s %s attempts=%d calls=%d/%d\n%s", state_of(user), row ? row->detail : "",
+                 row ? row->attempts : 0, portal.answered, world.started, world.log);
+    }
+    assert_string_equal(registration(user)->key_hash, key_hash(user));
+    assert_string_equal("", registration(user)->next_key_hash);
+    assert_int_equal(1, b24bg_table_key_find(world.config.table, key_hash(user), &place));
+    assert_true(place.slot != 0);
+    no_secret_logged();
+}
+
+static void notice(const char *hash)
+{
+    static const b24bg_notice_t told = {"ERROR_PLACEMENT_LOADING_OVERTIME", "too slow"};
+    b24bg_journal_record_t record = {{0}, world.now, NULL, 0};
+
+    record.id[0] = (unsigned char)++world.next_id;
+    record.payload = b24bg_notice_encode(world.pool, "telephony", hash, &told);
+    record.length = strlen(record.payload);
+    assert_int_equal(APR_SUCCESS, b24bg_journal_append(world.journal, &record, world.pool));
+}
+
+/* The portal deletes a row and says so. */
+static void lose(int user)
+{
+    const char *hash = key_hash(user);
+    int row = row_of(user);
+
+    portal.rows[row] = portal.rows[--portal.count];
+    notice(hash);
+}
+
+static void install_and_bind(void)
+{
+    install();
+    live(2);
+    agrees(0);
+}
+
+static void installed_is_bound(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    assert_int_equal(1, portal.count);
+    assert_string_equal(HANDLER, portal.rows[0].handler);
+    assert_memory_equal(ERROR_URL "/", portal.rows[0].error_url, sizeof(ERROR_URL));
+    assert_int_equal(2, portal.gets);
+    assert_int_equal(1, portal.binds);
+    logged("n B24BG0320: registered: app=telephony portal=" MEMBER);
+    live(60);
+    assert_int_equal(2, portal.gets); /* no polling */
+    end();
+}
+
+static void lost_is_bound_again(void **state)
+{
+    const char *before;
+    b24bg_portal_ref_t place;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    before = key_hash(0);
+    live(60);
+    lose(0);
+    live(2);
+    agrees(0);
+    logged("e B24BG0322");
+    logged("n B24BG0321");
+    assert_string_not_equal(before, key_hash(0));
+    assert_int_equal(1, b24bg_table_key_find(world.config.table, before, &place));
+    live(601);
+    assert_int_equal(0, b24bg_table_key_find(world.config.table, before, &place));
+    agrees(0);
+    end();
+}
+
+static void a_notice_with_a_dead_key_asks_nothing(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    notice("0123456789abcdef0123456789abcdef01234567");
+    live(5);
+    assert_int_equal(2, portal.gets);
+    end();
+}
+
+static void notices_ask_at_most_once_in_ten_seconds(void **state)
+{
+    int i;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    for (i = 0; i < 20; i++) {
+        notice(key_hash(0));
+        live(1);
+    }
+    live(20);
+    assert_in_range(portal.gets, 5, 6);
+    assert_int_equal(1, portal.binds);
+    logged("n B24BG0323");
+    end();
+}
+
+/* Answers of the portal, and how it ends: spec.md section 5, protocol.md 4.4 and 4.12. */
+static const struct trouble {
+    const char *name;
+    const char *body;
+    int status;
+    const char *state;
+    const char *log;
+} troubles[] = {
+    {"access denied", "{\"error\":\"ACCESS_DENIED\",\"error_description\":\"Access denied!\"}", 403,
+     "blocked not-admin", "c B24BG0325"},
+    {"no plan",
+     "{\"error\":\"ACCESS_DENIED\",\"error_description\":\"REST API is available only on "
+     "commercial "
+     "plans\"}",
+     403, "blocked payment", "c B24BG0325"},
+    {"payment", "{\"error\":\"PAYMENT_REQUIRED\",\"error_description\":\"\"}", 401,
+     "blocked payment", "c B24BG0325"},
+    {"invalid token", "{\"error\":\"invalid_token\",\"error_description\":\"\"}", 401,
+     "blocked no-token", "c B24BG0325"},
+    {"scope", "{\"error\":\"insufficient_scope\",\"error_description\":\"\"}", 401,
+     "blocked wrong-app", "c B24BG0325"},
+    {"application gone", "{\"error\":\"APPLICATION_NOT_FOUND\",\"error_description\":\"\"}", 401,
+     "blocked uninstalled", "n B24BG0325"},
+    {"portal gone", "{\"error\":\"PORTAL_DELETED\",\"error_description\":\"\"}", 403,
+     "blocked uninstalled", "n B24BG0325"},
+    {"overload", "{\"error\":\"OVERLOAD_LIMIT\",\"error_description\":\"\"}", 503,
+     "blocked refused", "c B24BG0325"},
+    {"unknown error", "{\"error\":\"SOMETHING_NEW\",\"error_description\":\"\"}", 400,
+     "blocked refused", "c B24BG0325"},
+};
+
+static void permanent_errors_block(void **state)
+{
+    const struct trouble *row = *state;
+    int calls;
+
+    begin_portal();
+    install_and_bind();
+    live(60);
+    portal.fault = row->body;
+    portal.fault_status = row->status;
+    portal.faults = 1;
+    lose(0);
+    live(2);
+    assert_string_equal(row->state, state_of(0));
+    logged(row->log);
+    calls = portal.gets + portal.binds;
+    live(600);
+    assert_int_equal(calls, portal.gets + portal.binds);
+    install();
+    live(2);
+    agrees(0);
+    end();
+}
+
+static const struct passing {
+    const char *name;
+    const char *body;
+    int status;
+} passing[] = {
+    {"query limit", "{\"error\":\"QUERY_LIMIT_EXCEEDED\",\"error_description\":\"\"}", 503},
+    {"operation time", "{\"error\":\"OPERATION_TIME_LIMIT\",\"error_description\":\"\"}", 429},
+    {"proxy", "<html>502</html>", 502},
+    {"empty", "", 200},
+    {"half an answer", "{\"result\":[{\"placement\":\"PAGE_BACK", 200},
+    {"a row without a handler", "{\"result\":[{\"placement\":\"PAGE_BACKGROUND_WORKER\"}]}", 200},
+    {"a parallel bind",
+     "{\"error\":\"ERROR_CORE\",\"error_description\":\"Unable to set placement handler: Process "
+     "of "
+     "binding the handler has already started\"}",
+     400},
+};
+
+static void passing_errors_are_tried_again(void **state)
+{
+    const struct passing *row = *state;
+
+    begin_portal();
+    install_and_bind();
+    live(60);
+    portal.fault = row->body;
+    portal.fault_status = row->status;
+    portal.faults = 3;
+    lose(0);
+    live(1);
+    assert_string_equal("suspect", state_of(0));
+    live(30);
+    agrees(0);
+    assert_int_equal(2, portal.binds);
+    end();
+}
+
+static void an_expired_token_is_refreshed_and_kept(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    portal.access_token = "another";
+    lose(0);
+    live(2);
+    agrees(0);
+    assert_int_equal(1, portal.refreshes);
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    end();
+}
+
+static void without_a_secret_there_is_no_refresh(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    world.app.rest.client_secret = NULL;
+    portal.access_token = "another";
+    lose(0);
+    live(2);
+    assert_string_equal("blocked no-token", state_of(0));
+    end();
+}
+
+/* Killed: the task is forgotten as it is, with whatever it had sent; the portal has done what had
+ * reached it. `done`: calls that are answered before, of which the last one's answer is lost where
+ * `lost`. Then another one takes over. */
+static const struct kill {
+    const char *name;
+    int again; /* a rebind, not the first bind */
+    int done;
+    int lost;
+} kills[] = {
+    {"bind, before the token is asked about", 0, 0, 0},
+    {"bind, the identity is known", 0, 1, 1},
+    {"bind, before the first get", 0, 1, 0},
+    {"bind, the first get is answered", 0, 2, 1},
+    {"bind, before the bind", 0, 2, 0},
+    {"bind, bound", 0, 3, 1},
+    {"bind, before the read back", 0, 3, 0},
+    {"bind, read back", 0, 4, 1},
+    {"rebind, before the first get", 1, 0, 0},
+    {"rebind, the first get is answered", 1, 1, 1},
+    {"rebind, before the bind", 1, 1, 0},
+    {"rebind, bound", 1, 2, 1},
+    {"rebind, before the read back", 1, 2, 0},
+    {"rebind, read back", 1, 3, 1},
+};
+
+static void a_killed_task_is_gone_on_from(void **state)
+{
+    const struct kill *row = *state;
+    int i;
+
+    begin_portal();
+    if (row->again) {
+        install_and_bind();
+        live(60);
+        lose(0);
+    } else {
+        install();
+    }
+    for (i = 0; i < row->done - row->lost;) {
+        world.now += APR_USEC_PER_SEC / 10;
+        step();
+        i += answer_next();
+    }
+    step();
+    step();
+    if (row->lost) {
+        int status;
+        assert_true(portal.answered < world.started);
+        respond(&world.calls[portal.answered], &status);
+    }
+    portal.answered = world.started; /* nobody answers them any more */
+    start_task("two");
+    live(20);
+    agrees(0);
+    assert_int_equal(1, portal.count);
+    end();
+}
+
+/* Whoever slept through his lease wakes up with an answer in his hands. */
+static void a_sleeper_changes_nothing(void **state)
+{
+    b24bg_task_t *sleeper;
+    int calls;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    lose(0);
+    step();
+    assert_int_equal(portal.answered + 1, world.started); /* the first get */
+    sleeper = world.task;
+    portal.answered = world.started;
+    calls = world.started - 1;
+    start_task("two");
+    live(20);
+    agrees(0);
+    answer(calls, 200, "{\"result\":[],\"time\":{}}");
+    b24bg_task_step(sleeper, world.now, 0);
+    live(5);
+    agrees(0);
+    assert_int_equal(2, portal.binds);
+    end();
+}
+
+static void want_users(int first, int second)
+{
+    apr_array_header_t *users = apr_array_make(world.pool, 2, sizeof(apr_int64_t));
+
+    if (first) {
+        APR_ARRAY_PUSH(users, apr_int64_t) = first;
+    }
+    if (second) {
+        APR_ARRAY_PUSH(users, apr_int64_t) = second;
+    }
+    world.app.users = users;
+}
+
+static void personal_ones_take_the_place_of_a_general_one(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    want_users(7, 8);
+    live(10);
+    install();
+    live(20);
+    agrees(7);
+    agrees(8);
+    assert_int_equal(2, portal.count);
+    assert_string_equal(HANDLER "?u=7", portal.rows[row_of(7)].handler);
+    assert_string_equal("unknown", state_of(0));
+    live(60);
+    lose(8);
+    live(3);
+    agrees(7);
+    agrees(8);
+    want_users(0, 0);
+    live(10);
+    install();
+    live(20);
+    agrees(0);
+    assert_int_equal(1, portal.count);
+    end();
+}
+
+static void put_row(int user, const char *handler)
+{
+    portal.rows[portal.count].user = user;
+    apr_cpystrn(portal.rows[portal.count].handler, handler, 256);
+    apr_cpystrn(portal.rows[portal.count].error_url, "https://other.example.com/e", 256);
+    portal.count++;
+}
+
+static const struct foreign {
+    const char *name;
+    int wanted; /* user; 0: general */
+    int user;
+    const char *handler;
+    int blocks;
+} foreigners[] = {
+    {"in the general place", 0, 0, "https://other.example.com/w", 1},
+    {"in the personal place", 7, 7, "https://other.example.com/w", 1},
+    {"general, personal wanted", 7, 0, "https://other.example.com/w", 1},
+    {"personal, general wanted", 0, 7, "https://other.example.com/w", 0},
+    {"another user's, personal wanted", 7, 8, "https://other.example.com/w", 0},
+    {"our handler for another user", 7, 8, HANDLER "?u=7", 1},
+};
+
+static void foreign_handlers_are_left_alone(void **state)
+{
+    const struct foreign *row = *state;
+
+    begin_portal();
+    want_users(row->wanted, 0);
+    put_row(row->user, row->handler);
+    install();
+    live(10);
+    assert_int_equal(0, portal.unbinds);
+    if (row->blocks) {
+        assert_string_equal("blocked foreign-handler", state_of(row->wanted));
+        assert_int_equal(1, portal.count);
+        assert_int_equal(0, portal.binds);
+        logged(strchr(row->handler, '?') ? HANDLER : row->handler);
+    } else {
+        agrees(row->wanted);
+        assert_int_equal(2, portal.count);
+    }
+    end();
+}
+
+static const char *command(const char *verb)
+{
+    b24bg_store_command_t asked = {0};
+    b24bg_store_command_t *done;
+    b24bg_store_t *store;
+    const char *error;
+
+    asked.id = apr_psprintf(world.pool, "%032x", ++world.next_id);
+    asked.app = "telephony";
+    asked.member_id = MEMBER;
+    asked.verb = verb;
+    asked.created = world.now;
+    asked.result = "";
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    assert_int_equal(APR_SUCCESS, b24bg_store_command_add(store, &asked));
+    live(10);
+    assert_int_equal(APR_SUCCESS, b24bg_store_command_get(store, world.pool, asked.id, &done));
+    b24bg_store_close(store);
+    return done->result;
+}
+
+static void commands_are_carried_out(void **state)
+{
+    const char *before;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(10);
+    before = key_hash(0);
+    assert_string_equal("0 bound", command("bind"));
+    assert_string_equal(before, key_hash(0));
+    assert_string_equal("0 user 0: at the portal: registered; nothing would be done",
+                        command("dry-bind"));
+    assert_string_equal(before, key_hash(0));
+    assert_string_equal("0 bound", command("rebind"));
+    assert_string_not_equal(before, key_hash(0));
+    agrees(0);
+    assert_string_equal("0 unbound", command("unbind"));
+    assert_int_equal(0, portal.count);
+    install();
+    live(10);
+    assert_int_equal(0, portal.count);
+    assert_string_equal("0 bound", command("bind"));
+    agrees(0);
+    assert_int_equal('2', *command("nonsense"));
+    end();
+}
+
+static void rebind_takes_a_foreign_handler_away(void **state)
+{
+    (void)state;
+    begin_portal();
+    put_row(0, "https://other.example.com/w");
+    install();
+    live(5);
+    assert_string_equal("blocked foreign-handler", state_of(0));
+    assert_int_equal('2', *command("bind"));
+    assert_string_equal("0 bound", command("rebind"));
+    agrees(0);
+    assert_int_equal(1, portal.count);
+    end();
+}
+
+static void a_day_has_only_so_many_binds(void **state)
+{
+    int i;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    for (i = 0; i < 3; i++) {
+        live(30);
+        lose(0);
+        live(5);
+        agrees(0);
+    }
+    live(30);
+    lose(0);
+    live(5);
+    assert_string_equal("blocked daily-cap", state_of(0));
+    assert_int_equal(4, portal.binds);
+    logged("e B24BG0325");
+    world.now += B24BG_REGISTRATION_DAY;
+    live(5);
+    agrees(0);
+    assert_int_equal(5, portal.binds);
+    end();
+}
+
+static void silence_asks_once(void **state)
+{
+    b24bg_portal_id_t id = {0, MEMBER, 0};
+    b24bg_table_request_t load = {0};
+    int i;
+
+    (void)state;
+    begin_portal();
+    world.app.silence = apr_time_from_sec(60);
+    install_and_bind();
+    load.app = id.app = world.app.row;
+    load.portal = b24bg_table_find(world.config.table, &id);
+    load.is_load = 1;
+    for (i = 0; i < 30; i++) {
+        load.now = world.now;
+        b24bg_table_count(world.config.table, &load);
+    }
+    portal.count = 0; /* lost, and no notice */
+    live(50);
+    assert_int_equal(2, portal.gets);
+    live(30);
+    agrees(0);
+    logged("w B24BG0327");
+    logged("n B24BG0321");
+    live(300);
+    assert_int_equal(4, portal.gets); /* asked once, read back once */
+    end();
+}
+
+static void an_uninstalled_portal_is_left_alone(void **state)
+{
+    int calls;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(10);
+    calls = portal.gets;
+    post(B24BG_INSTALL_UNINSTALL, MEMBER, "", "app-token");
+    live(5);
+    assert_string_equal("blocked uninstalled", state_of(0));
+    notice(registration(0)->key_hash);
+    live(5);
+    assert_int_equal(calls, portal.gets);
+    end();
+}
+
+static void an_app_without_urls_registers_nothing(void **state)
+{
+    (void)state;
+    begin_portal();
+    world.app.worker_url = world.app.error_url = NULL;
+    install();
+    live(5);
+    assert_int_equal(0, portal.gets);
+    assert_null(registration(0));
+    end();
+}
+
+int main(void)
+{
+    UNIT_ADD(installed_is_bound);
+    UNIT_ADD(lost_is_bound_again);
+    UNIT_ADD(a_notice_with_a_dead_key_asks_nothing);
+    UNIT_ADD(notices_ask_at_most_once_in_ten_seconds);
+    UNIT_ADD_ROWS(permanent_errors_block, troubles);
+    UNIT_ADD_ROWS(passing_errors_are_tried_again, passing);
+    UNIT_ADD(an_expired_token_is_refreshed_and_kept);
+    UNIT_ADD(without_a_secret_there_is_no_refresh);
+    UNIT_ADD_ROWS(a_killed_task_is_gone_on_from, kills);
+    UNIT_ADD(a_sleeper_changes_nothing);
+    UNIT_ADD(personal_ones_take_the_place_of_a_general_one);
+    UNIT_ADD_ROWS(foreign_handlers_are_left_alone, foreigners);
+    UNIT_ADD(commands_are_carried_out);
+    UNIT_ADD(rebind_takes_a_foreign_handler_away);
+    UNIT_ADD(a_day_has_only_so_many_binds);
+    UNIT_ADD(silence_asks_once);
+    UNIT_ADD(an_uninstalled_portal_is_left_alone);
+    UNIT_ADD(an_app_without_urls_registers_nothing);
+    return unit_run("task_registration");
+}
