@@ -147,6 +147,9 @@ apr_size_t b24bg_table_size(apr_uint32_t portals);
  * random bytes; they keep clients from choosing who collides with whom. Call once, alone. */
 b24bg_table_t *b24bg_table_create(void *base, apr_uint32_t portals, const unsigned char *key);
 
+/* The random bytes that it was made with (16); the same for all processes and generations. */
+const unsigned char *b24bg_table_key(const b24bg_table_t *table);
+
 /* How many portals the table has room for. */
 apr_uint32_t b24bg_table_capacity(const b24bg_table_t *table);
 
@@ -278,6 +281,12 @@ void b24bg_table_count_alert(b24bg_table_t *table, int result);
 /* 1 if this place's silence is the caller's to report: `last_load` is the one that he has seen, and
  * still the last one, and nobody has reported it for that one yet. */
 int b24bg_table_claim_silence(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load);
+/* How often notices with a dead key are told of: spec.md 4.2. */
+#define B24BG_TABLE_DEAD_EVERY apr_time_from_sec(60)
+/* 1 once in B24BG_TABLE_DEAD_EVERY: the notices with a dead key are the caller's to tell of; then
+ * *count is how many came since the last time, those that b24bg_table_count_notice was told. */
+int b24bg_table_claim_dead_notices(b24bg_table_t *table, int app, apr_time_t now,
+                                   apr_uint64_t *count);
 /* 1 for the first caller: headers that forbid framing were taken out of an answer of this app. */
 int b24bg_table_claim_framing(b24bg_table_t *table, int app);
 

@@ -54,6 +54,8 @@ typedef struct {
     b24bg_counter_t load_time_sum;
     b24bg_counter_t beacons;
     b24bg_counter_t failed_scripts;
+    _Atomic apr_int64_t dead_told; /* when notices without a live key were told of last, */
+    b24bg_counter_t dead_told_of;  /* and how many there had been */
     _Atomic apr_uint32_t framing_claimed;
 } b24bg_table_app_t;
 
@@ -141,7 +143,7 @@ struct b24bg_table_t {
 
 /* Whoever changes these numbers changes B24BG_TABLE_LAYOUT with them: at a reload another version
  * of the module would misread what this one has left. */
-static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 50816, "see above");
+static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 51840, "see above");
 static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_place_t) == 640, "see above");
 static_assert(sizeof(b24bg_table_app_t) <= B24BG_TABLE_BYTES_PER_APP_MAX, "an app takes no more");
 /* What has a power of two of pieces costs up to twice what is asked for. */

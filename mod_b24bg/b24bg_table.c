@@ -107,6 +107,11 @@ b24bg_table_t *b24bg_table_create(void *base, apr_uint32_t portals, const unsign
     return table;
 }
 
+const unsigned char *b24bg_table_key(const b24bg_table_t *table)
+{
+    return table->key;
+}
+
 apr_uint32_t b24bg_table_capacity(const b24bg_table_t *table)
 {
     return table->capacity;

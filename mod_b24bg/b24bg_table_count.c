@@ -196,6 +196,23 @@ void b24bg_table_count_alert(b24bg_table_t *table, int result)
     b24bg_counter_add(&table->alerts[result], 1);
 }
 
+int b24bg_table_claim_dead_notices(b24bg_table_t *table, int app, apr_time_t now,
+                                   apr_uint64_t *count)
+{
+    b24bg_table_app_t *row = &table->apps[app];
+    apr_int64_t before = atomic_load_explicit(&row->dead_told, memory_order_relaxed);
+    apr_uint64_t total;
+
+    /* A clock that was set back must not silence it for longer. */
+    if ((before && now >= before && now - before < B24BG_TABLE_DEAD_EVERY) ||
+        !atomic_compare_exchange_strong(&row->dead_told, &before, now)) {
+        return 0;
+    }
+    total = atomic_load_explicit(&row->notices[B24BG_NOTICE_DEAD], memory_order_relaxed);
+    *count = total - atomic_exchange(&row->dead_told_of, total);
+    return 1;
+}
+
 int b24bg_table_claim_framing(b24bg_table_t *table, int app)
 {
     _Atomic apr_uint32_t *claimed = &table->apps[app].framing_claimed;

@@ -29,6 +29,7 @@ URLS = TWO_LOCATIONS + """
 </Location>
 """
 NAME = "telephony"
+JOURNAL_HEADER = 40  # bytes between what begins a record and its fields
 ANYWHERE = "frame-ancestors https://127.0.0.1:* http://127.0.0.1:*"  # B24bgPortals 127.0.0.1
 
 
@@ -127,6 +128,10 @@ class Bitrix(Simulator):
 
     def installation(self, portal, kind, **fields):
         return (self.page if kind == "page" else self.event)(portal, **fields)
+
+
+def key_hash(key):
+    return hashlib.sha1(key.lower().encode()).hexdigest()
 
 
 def has_ended(pid):
@@ -229,6 +234,17 @@ class PortalServer(Server):
         for portal in portals:
             self.wait_for(lambda: not self.knows(portal), f"forget {portal.name}")
 
+    def make_key(self, portal, app=NAME):
+        """A live key for the error URL, as a registration has one; needs PROBE_LOCATION."""
+        key = samples.new_secret()
+        change = urllib.parse.urlencode({"put": key_hash(key), "app": app, "domain": portal.domain,
+                                         "member_id": portal.member_id})
+        assert self.request("GET", f"/probe?{change}")[2] == b"done 1\n"
+        return key
+
+    def end_key(self, key):
+        assert self.request("GET", f"/probe?drop={key_hash(key)}")[2] == b"done 1\n"
+
     def wait_log(self, tag, count=1, holding=""):
         """Lines of the error log with this tag, once there are as many."""
         def lines():
@@ -304,6 +320,29 @@ class PortalServer(Server):
         """{member_id: how often}"""
         return {member_id: int(count) for member_id, count in self.rows(
             f"SELECT member_id, COUNT(*) FROM b24bg_events WHERE what = '{what}' GROUP BY 1")}
+
+    @contextlib.contextmanager
+    def held_store(self):
+        """Meanwhile nothing can be written to the store (SQLite), so what comes in stays in the
+        journal."""
+        self.expect("B24BG030[124]")
+        with contextlib.closing(self.sqlite()) as lock:
+            lock.execute("BEGIN EXCLUSIVE")
+            yield
+            lock.execute("ROLLBACK")
+
+    def journal(self):
+        """Its records: {field: value}."""
+        path = self.state / "journal"
+        records = path.read_bytes().split(b"\xb24bgj1\r\n")[1:] if path.exists() else []
+        return [dict(urllib.parse.parse_qsl(record[JOURNAL_HEADER:].decode()))
+                for record in records]
+
+    def notices(self):
+        """How many are in the inbox, done or not, once the journal is empty."""
+        self.wait_for(lambda: not self.journal(), "empty the journal")
+        (count,), = self.rows("SELECT COUNT(*) FROM b24bg_inbox WHERE event = 'notice'")
+        return int(count)
 
     def open_messages(self):
         return int(self.rows("SELECT COUNT(*) FROM b24bg_inbox WHERE done IS NULL")[0][0])

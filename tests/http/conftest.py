@@ -119,7 +119,8 @@ class Server(Httpd):
         expected, what depends on earlier requests (repeats, portals)."""
         before = self.counters()
         yield
-        kinds = {"requests", "refusals", "broken_options"} | {name.split()[0] for name in expected}
+        kinds = {"requests", "refusals", "broken_options", "notices"}
+        kinds |= {name.split()[0] for name in expected}
         looked_at = re.compile(rf"({'|'.join(kinds)})\b(?!.*(reason=accepted|unknown_portal))")
 
         def grown():

@@ -1,10 +1,16 @@
-/* Test module: prints the shared table of mod_b24bg as text, one count a line.
+/* Test module: prints the shared table of mod_b24bg as text, one count a line, and makes keys of
+ * error URLs live:
  *
- * It finds the table as mod_b24bg keeps it and reads it through the public header, so what it
- * shows is what all processes share.
+ *     /probe?put=<hash of the key>&app=<name>&member_id=<32 hex digits>&domain=<host>
+ *     /probe?drop=<hash of the key>
+ *
+ * The portal becomes a known one if the table has it not. It finds the table as mod_b24bg keeps it
+ * and uses it through the public header, so what it shows is what all processes share.
  */
+#include "b24bg_form.h"
 #include "b24bg_table.h"
 
+#include <apr_strings.h>
 #include <httpd.h>
 #include <http_config.h>
 #include <http_protocol.h>
@@ -33,6 +39,7 @@ static void print_app(request_rec *r, const b24bg_app_counts_t *counts)
     int kind;
     int verdict;
     int reason;
+    int result;
 
     for (kind = 0; kind < B24BG_KIND_COUNT; kind++) {
         for (verdict = 0; verdict < B24BG_VERDICT_COUNT; verdict++) {
@@ -48,6 +55,10 @@ static void print_app(request_rec *r, const b24bg_app_counts_t *counts)
     ap_rprintf(r, "repeats app=%s %" APR_UINT64_T_FMT "\n", counts->name, counts->repeats);
     ap_rprintf(r, "broken_options app=%s %" APR_UINT64_T_FMT "\n", counts->name,
                counts->broken_options);
+    for (result = 0; result < B24BG_NOTICE_COUNT; result++) {
+        ap_rprintf(r, "notices app=%s result=%s %" APR_UINT64_T_FMT "\n", counts->name,
+                   b24bg_notice_result_name(result), counts->notices[result]);
+    }
     print_histogram(r, counts);
 }
 
@@ -71,6 +82,60 @@ static void print_portals(request_rec *r, b24bg_table_t *table)
     ap_rprintf(r, "portals %u\n", known);
 }
 
+static int row_named(request_rec *r, b24bg_table_t *table, const char *name)
+{
+    b24bg_app_counts_t counts;
+    int row;
+
+    for (row = 0; row < B24BG_TABLE_APPS_MAX; row++) {
+        if (b24bg_table_read_app(table, r->pool, row, &counts) && strcmp(counts.name, name) == 0) {
+            return row;
+        }
+    }
+    return -1;
+}
+
+/* 1: done, 0: try again, -1: no room, -2: no such app. */
+static int put_key(request_rec *r, b24bg_table_t *table, const apr_table_t *query)
+{
+    b24bg_known_portal_t portal;
+    b24bg_portal_ref_t place;
+    int known;
+
+    memset(&portal, 0, sizeof(portal));
+    portal.id.app = row_named(r, table, b24bg_form_get(query, "app"));
+    portal.id.member_id = b24bg_form_get(query, "member_id");
+    if (portal.id.app < 0) {
+        return -2;
+    }
+    place = b24bg_table_find(table, &portal.id);
+    if (!place.slot) {
+        portal.origin = apr_pstrcat(r->pool, "https://", b24bg_form_get(query, "domain"), NULL);
+        known = b24bg_table_know(table, &portal);
+        if (known != 1) {
+            return known;
+        }
+        place = b24bg_table_find(table, &portal.id);
+    }
+    return b24bg_table_key_put(table, b24bg_form_get(query, "put"), place);
+}
+
+static int change_keys(request_rec *r, b24bg_table_t *table)
+{
+    apr_table_t *query;
+    const char *culprit;
+    const char *hash;
+    int done;
+
+    b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query, &culprit);
+    hash = b24bg_form_get(query, "drop");
+    do {
+        done = hash ? b24bg_table_key_drop(table, hash) : put_key(r, table, query);
+    } while (done == 0);
+    ap_rprintf(r, "done %d\n", done);
+    return OK;
+}
+
 static int handler(request_rec *r)
 {
     retained_t *retained;
@@ -85,6 +150,9 @@ static int handler(request_rec *r)
     if (!retained || !retained->table) {
         ap_rputs("no table\n", r);
         return OK;
+    }
+    if (r->args && (strncmp(r->args, "put=", 4) == 0 || strncmp(r->args, "drop=", 5) == 0)) {
+        return change_keys(r, retained->table);
     }
     for (row = 0; row < B24BG_TABLE_APPS_MAX; row++) {
         if (b24bg_table_read_app(retained->table, r->pool, row, &counts)) {

@@ -3,6 +3,7 @@ does not notice."""
 
 import contextlib
 import http.client
+import itertools
 import os
 import queue
 import random
@@ -12,7 +13,7 @@ import threading
 import time
 
 import pytest
-from httpd import PATIENCE
+from httpd import PATIENCE, PROBE_LOCATION
 from samples import FORM
 
 PORTALS = 200
@@ -211,6 +212,81 @@ def test_a_leader_that_sleeps_through_its_lease(bitrix, postgres):
     leader.installed(last)
     assert leader.events() == {portal.member_id: 1 for portal in (first, *portals, last)}
     assert len(bitrix.requests(endpoint="oauth/token")) == 1
+
+
+class Notices:
+    """Posts notices with a key, each with a code of its own, until it is over."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, server, key):
+        self.server, self.target, self.over = server, f"/b24/error/{key}", False
+        self.accepted = []
+        self.posters = [threading.Thread(target=self.post_all) for _ in range(POSTERS)]
+
+    def __enter__(self):
+        for poster in self.posters:
+            poster.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        for poster in self.posters:
+            poster.join()
+
+    def post_all(self):
+        while not self.over:
+            code = f"CODE_{next(self.numbers)}_"
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status = self.server.post(self.target, f"error={code}")[0]
+                assert status == 200
+                self.accepted.append(code)
+
+
+def check_notices(server, accepted):
+    """All are in the journal, and go into the inbox; returns how many."""
+    kept = [record.get("error") for record in server.journal()]
+    print(f"{len(accepted)} accepted, {len(kept)} kept")
+    assert len(accepted) >= 20
+    assert len(set(kept)) == len(kept) and set(accepted) <= set(kept)
+    return len(kept)
+
+
+def test_killed_servers_lose_no_notice(bitrix):
+    server = bitrix.serve(PROBE_LOCATION + bitrix.conf())
+    server.expect("B24BG0201")
+    portal = bitrix.add_portal()
+    server.installed(portal)
+    accepted = []
+    with server.held_store():
+        for _ in range(8):
+            with Notices(server, server.make_key(portal)) as notices:
+                time.sleep(random.uniform(0.02, 0.2))
+                server.kill()
+            accepted += notices.accepted
+            server.start()
+        kept = check_notices(server, accepted)
+    server.end_lease()
+    assert server.notices() == kept
+
+
+@pytest.mark.parametrize("mpm", ["worker", "prefork"])
+def test_killed_children_lose_no_notice(bitrix, mpm):
+    """The parent lives, and with it the key."""
+    server = bitrix.serve(PROBE_LOCATION + bitrix.conf(), mpm=mpm)
+    server.expect("B24BG0201|AH1039[23]|AH00288")
+    portal = bitrix.add_portal()
+    server.installed(portal)
+    with server.held_store():
+        with Notices(server, server.make_key(portal)) as notices:
+            for _ in range(4):
+                time.sleep(random.uniform(0, 1))  # httpd makes new ones once a second
+                for pid in server.pids()[1:]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        kept = check_notices(server, notices.accepted)
+    server.end_lease()
+    assert server.notices() == kept
 
 
 # Latency

@@ -760,7 +760,7 @@ class Installed:
             check_secrets(self.httpd.read(name))
         trouble = [line for line in self.httpd.error_log().splitlines()
                    if re.search(r":(warn|error|crit|alert|emerg)\]", line)
-                   and "notice from Bitrix24" not in line]
+                   and "B24BG0203" not in line]
         assert not trouble, "\n".join(trouble)
 
 

@@ -1,4 +1,5 @@
-"""The error URL: every variant of the notice, and that whatever comes is answered 200 and empty."""
+"""The error URL of an app without a client: every variant of the notice, and that whatever comes is
+answered 200 and empty. With a client: test_notice.py."""
 
 import json
 import re
@@ -7,7 +8,7 @@ import urllib.parse
 import pytest
 from conftest import check_answer, read_answer, refusals, requests
 from samples import (ALLOW, APPLICATION_TOKEN, DESCRIPTION, FORM, KEY, NOTICE_A, NOTICE_B, NOTICE_C,
-                     NOTICE_E, OVERTIME, chunked, http, number)
+                     NOTICE_E, OVERTIME, chunked, http, new_secret, number)
 
 LINE = re.compile(r"\[b24bg:error\] .*B24BG0201: .*app=(\S+) portal=(\S+) error=(\S*) .*"
                   r'description="(.*?)"(?:, referer: .*)?$')
@@ -79,6 +80,14 @@ def test_notice(server, lines, name):
     assert lines() == [("default", "-", OVERTIME, DESCRIPTION)]
 
 
+def test_every_notice_has_its_line(server, lines):
+    """Without a client there are no keys, so none is dead."""
+    for key in KEY, new_secret(), new_secret(), "":
+        assert ask(server, target=f"/b24/error/{key}", body=NOTICE_A).log["verdict"] == "unknown"
+    assert lines() == 4 * [("default", "-", OVERTIME, DESCRIPTION)]
+    assert not server.tagged("B24BG0203")
+
+
 @pytest.mark.parametrize("error", ["SOMETHING_ELSE", "x", "LONG_" * 40],
                          ids=["other", "short", "long"])
 def test_any_error_code(server, lines, error):
@@ -124,7 +133,7 @@ def test_description(server, lines, name, as_json):
 def test_many_bad_bytes(server, lines):
     """Bytes that are no UTF-8 make one line as well."""
     check_empty(ask(server, body=b"error=X&error_description=%FF%FE%C3%80%C2" + b"\xe2\x82"))
-    assert len(lines()) == 1
+    assert lines() == [("default", "-", "X", "??\\xc3\\x80???")]
 
 
 # Requests that are no notice
@@ -135,7 +144,8 @@ NOTHING = {
     "other names": ("POST", "", "Error=1&error_description=x&xerror=1&errors=2"),
     "JSON without it": ("POST", "", '{"ts":1}'), "empty JSON": ("POST", "", "{}"),
     "JSON with an error of another type": ("POST", "", '{"error":{"a":1}}'),
-    "repeated": ("POST", "", "x=1&x=2"),
+    "repeated": ("POST", "", "x=1&x=2"), "empty code": ("POST", "", "error=&error_description=x"),
+    "empty code in JSON": ("POST", "", '{"error":""}'),
 }
 UNREADABLE = {
     "bad escape": ("", b"error_description=%ZZ"), "bad escape behind": ("", b"x=1&y=%"),

@@ -88,8 +88,8 @@ def test_bad_requests_hide_them_too(server):
 
 
 FORMATS = r"""
-LogFormat "%U%q %f %r %m %H [%{{b24bg-app}}n %{{b24bg-portal}}n %{{b24bg-kind}}n \
-%{{b24bg-verdict}}n %{{b24bg-load-ms}}n]" all
+LogFormat "%U%q %f %r %m %H [%{b24bg-app}n %{b24bg-portal}n %{b24bg-kind}n \
+%{b24bg-verdict}n %{b24bg-load-ms}n]" all
 CustomLog "{root}/all.log" all
 ExtendedStatus On
 <Location "/server-status">

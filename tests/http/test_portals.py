@@ -496,7 +496,7 @@ def check_full_disk(bitrix, server, known):
     assert lines and all("[b24bg:crit]" in line for line in lines)
 
     check_guarded(server, known)
-    server.expect("B24BG0201")
+    server.expect("B24BG0203")
     assert server.ask("POST", "/b24/error", samples.NOTICE_A).status == 200
     assert server.send(("/b24/install", "event=ONAPPPAYMENT")).status == 200
     filler.unlink()

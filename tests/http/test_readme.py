@@ -324,6 +324,8 @@ def test_the_portal_log_lines_are_real(telephony, postgres):  # noqa: F811
                                          drop=True).message
     assert server.post("/b24/install", message.body)[0] == 200
     telephony.logged("B24BG0310")
+    server.expect("B24BG0203")
+    assert server.post("/b24/error", samples.NOTICE_A)[0] == 200
 
     server.expect("B24BG0301|B24BG0302|B24BG0104")
     postgres.stop()
@@ -472,7 +474,7 @@ def test_who_gets_the_page(telephony, mode):
 def test_the_ctl_commands_work(telephony):
     server = telephony.start()
     telephony.installed()
-    server.expect("B24BG0201")
+    server.expect("B24BG0203")
     state = telephony.here("--state-dir /var/lib/b24bg")
     for line in lines("ctl"):
         line = line.replace("https://worker.example.com", f"http://127.0.0.1:{server.port}")

@@ -1083,8 +1083,32 @@ static void test_stopped_writer(void **state)
     assert_true(held > 0);
 }
 
+static void dead_notices_are_told_of_once_a_minute(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    apr_time_t now = apr_time_from_sec(1761990000);
+    apr_uint64_t count = 0;
+    int i;
+
+    (void)state;
+    b24bg_table_count_notice(table, 0, B24BG_NOTICE_DEAD);
+    assert_int_equal(1, b24bg_table_claim_dead_notices(table, 0, now, &count));
+    assert_int_equal(1, count);
+    for (i = 0; i < 5; i++) {
+        b24bg_table_count_notice(table, 0, B24BG_NOTICE_DEAD);
+        b24bg_table_count_notice(table, 0, B24BG_NOTICE_LIVE);
+        assert_int_equal(0, b24bg_table_claim_dead_notices(table, 0, now + i, &count));
+    }
+    now += B24BG_TABLE_DEAD_EVERY;
+    assert_int_equal(1, b24bg_table_claim_dead_notices(table, 0, now, &count));
+    assert_int_equal(5, count);
+    assert_int_equal(1, b24bg_table_claim_dead_notices(table, 0, now - 1, &count)); /* set back */
+    assert_int_equal(0, count);
+}
+
 int main(void)
 {
+    UNIT_ADD(dead_notices_are_told_of_once_a_minute);
     UNIT_ADD(test_bytes_per_portal);
     UNIT_ADD(test_size_grows);
     UNIT_ADD(test_memory_is_enough);
