@@ -23,8 +23,8 @@
 /* Renders are remembered in sets of one cache line. */
 #define B24BG_TABLE_RENDER_WAYS 8
 #define B24BG_TABLE_RENDERS_PER_PORTAL 16
-/* A key lies in one of two sets, in any cell of it. Two sets of 16 are filled to nine tenths before
- * a key finds no cell (measured in test_table_keys.c). */
+/* A key lies in one of two sets, in any cell of it: spread so evenly, keys fill four fifths of all
+ * cells before one finds none. */
 #define B24BG_TABLE_KEY_WAYS 16
 #define B24BG_TABLE_KEYS_PER_PORTAL 2
 #define B24BG_TABLE_KEYS_MIN 4096

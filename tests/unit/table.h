@@ -92,6 +92,7 @@ static inline b24bg_portal_counts_t read_place(b24bg_table_t *table, apr_uint32_
 {
     b24bg_portal_counts_t portal;
 
+    memset(&portal, 0, sizeof(portal));
     assert_int_equal(b24bg_table_read_portal(table, slot, now, &portal), 1);
     return portal;
 }

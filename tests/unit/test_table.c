@@ -1,21 +1,11 @@
 /* b24bg_table: spec.md sections 3, 6 and 8; what header and comments promise, also to processes
  * that share the table and to those that outlive one that was killed.
  */
-#include "unit.h"
-
 #include "table.h"
-
-#include <apr_strings.h>
-#include <apr_time.h>
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 /* Places that are searched for one to give away: the header's "no more than 256 places". */
 #define WINDOW 256
@@ -389,17 +379,37 @@ static void test_stale_reference(void **state)
 /* A new holder starts from nothing. */
 static void test_heir_starts_at_zero(void **state)
 {
+    static const b24bg_shown_event_t event = {NOW, B24BG_SHOWN_EVENT_BOUND, 1};
+    static const b24bg_shown_t bound = {1, 1, 1, NOW, NOW, NOW, NOW, NOW};
+    static const b24bg_budget_rule_t rule = {1};
     b24bg_table_t *table = new_table(1);
     b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW);
+    b24bg_table_beacon_t beacon = {request.portal, 0, 2, 0, 0, NOW};
+    b24bg_portal_counts_t expected;
     b24bg_portal_counts_t portal;
 
     (void)state;
+    memset(&expected, 0, sizeof(expected));
+    memset(&portal, 0, sizeof(portal));
     request.is_repeat = 1;
+    request.slow_limit = 1;
+    request.server_time = 2;
     b24bg_table_count(table, &request);
-    load(table, 2, NOW + 1);
-    assert_int_equal(places_of(table, 2, &portal), 1);
-    assert_int_equal(portal.loads, 0);
-    assert_int_equal(portal.repeats, 0);
+    b24bg_table_count_beacon(table, &beacon, &rule);
+    b24bg_table_budget_told(table, request.portal, 5, NOW);
+    b24bg_table_show(table, request.portal, &bound);
+    b24bg_table_show_events(table, request.portal, &event, 1);
+    assert_int_equal(b24bg_table_claim_warning(table, 1, 0, NOW), 1);
+    assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 1);
+    load(table, 2, NOW);
+    assert_int_equal(b24bg_table_read_portal(table, 1, NOW, &portal), 1);
+    portal_id(expected.member_id, 2);
+    apr_cpystrn(expected.domain, DOMAIN, sizeof(expected.domain));
+    expected.last_load = NOW;
+    assert_memory_equal(&portal, &expected, sizeof(portal));
+    b24bg_table_budget_told(table, load(table, 2, NOW), 5, NOW);
+    assert_int_equal(b24bg_table_claim_warning(table, 1, 0, NOW), 1);
+    assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 1);
 }
 
 static void test_capacity_one(void **state)
@@ -756,6 +766,26 @@ static void test_trust(void **state)
     assert_int_equal(trust(table, 1, "newer"), B24BG_TRUST_PROVEN);
 }
 
+static void test_known_is_shown(void **state)
+{
+    char text[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_known_portal_t portal = {
+        {0, portal_id(text, 1), 0}, "http://crm.example:8080", "", NOW, 5, 0, NOW + 7};
+    b24bg_table_t *table = new_table(2);
+
+    (void)state;
+    assert_int_equal(b24bg_table_know(table, &portal), 1);
+    assert_int_equal(read_place(table, 1, NOW).http, 1);
+    assert_string_equal(read_place(table, 1, NOW).domain, "crm.example:8080");
+    assert_int_equal(read_place(table, 1, NOW).tokens, NOW); /* to the second */
+    portal.origin = "https://crm.example";
+    portal.tokens = 0;
+    assert_int_equal(b24bg_table_know(table, &portal), 1);
+    assert_int_equal(read_place(table, 1, NOW).http, 0);
+    assert_string_equal(read_place(table, 1, NOW).domain, "crm.example");
+    assert_int_equal(read_place(table, 1, NOW).tokens, 0);
+}
+
 /* Between a look-up and the question of trust the place may go to a portal of the store: its token
  * says nothing of the one that asked, neither that it is right nor that it is wrong. */
 static void test_trust_in_a_lost_place(void **state)
@@ -784,6 +814,99 @@ static void test_count_installs(void **state)
     b24bg_table_read_app(table, unit_pool, 0, &app);
     assert_int_equal(app.installs[0], 1);
     assert_int_equal(app.installs[1], 2);
+}
+
+/* Personal registrations */
+
+static b24bg_portal_ref_t of_user(b24bg_table_t *table, apr_uint32_t number, apr_int64_t user)
+{
+    char text[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_portal_id_t id = {0, portal_id(text, number), user};
+
+    return b24bg_table_portal(table, &id, DOMAIN, NOW);
+}
+
+static void test_personal_place(void **state)
+{
+    b24bg_table_t *table = new_table(8);
+    b24bg_portal_ref_t own = load(table, 1, NOW);
+    char text[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_portal_id_t id = {0, portal_id(text, 1), 7};
+    b24bg_table_request_t request;
+    b24bg_portal_ref_t personal;
+
+    (void)state;
+    assert_int_equal(know_user(table, 1, 7, "secret"), 1);
+    personal = b24bg_table_find(table, &id);
+    assert_int_not_equal(personal.slot, 0);
+    assert_int_not_equal(personal.slot, own.slot);
+    assert_int_equal(of_user(table, 1, 7).slot, personal.slot);
+    request = accepted(personal, NOW + 3);
+    b24bg_table_count(table, &request);
+    assert_int_equal(read_place(table, own.slot, NOW).loads, 0);
+    assert_int_equal(read_place(table, own.slot, NOW).user, 0);
+    assert_int_equal(read_place(table, personal.slot, NOW).loads, 1);
+    assert_int_equal(read_place(table, personal.slot, NOW).user, 7);
+    assert_string_equal(read_place(table, personal.slot, NOW).member_id, text);
+}
+
+/* Users are claims: whoever makes one up is counted in the portal's own place. */
+static void test_users_make_no_places(void **state)
+{
+    b24bg_table_t *table = new_table(8);
+    apr_int64_t user;
+
+    (void)state;
+    for (user = 1; user < 100; user++) {
+        char text[B24BG_MEMBER_ID_LENGTH + 1];
+        b24bg_portal_id_t id = {0, portal_id(text, 1), user};
+        assert_int_equal(of_user(table, 1, user).slot, 1);
+        assert_int_equal(b24bg_table_find(table, &id).slot, 0);
+    }
+    assert_int_equal(shown(table), 1);
+    assert_int_equal(read_place(table, 1, NOW).user, 0);
+}
+
+static void test_many_users(void **state)
+{
+    apr_uint32_t capacity = 5000;
+    b24bg_table_t *table = new_table(capacity);
+    apr_uint32_t user;
+
+    (void)state;
+    for (user = 0; user < capacity; user++) {
+        assert_int_equal(know_user(table, 1, user, "secret"), 1);
+    }
+    for (user = 0; user < capacity; user++) {
+        assert_int_equal(of_user(table, 1, user).slot, user + 1);
+    }
+    assert_int_equal(know_user(table, 1, capacity, "secret"), -1);
+    assert_int_equal(of_user(table, 1, capacity).slot, 1); /* there is the portal's own */
+    assert_int_equal(b24bg_table_turned_away(table), 0);
+    assert_int_equal(of_user(table, 2, 0).slot, 0);
+    assert_int_equal(b24bg_table_turned_away(table), 1);
+}
+
+/* Each is known and trusted for itself; one made unknown gives its place away like any other. */
+static void test_personal_unknown_again(void **state)
+{
+    b24bg_table_t *table = new_table(2);
+    char text[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_portal_id_t id = {0, portal_id(text, 1), 7};
+    char origin[B24BG_ORIGIN_MAX + 1];
+
+    (void)state;
+    know(table, 1, "secret");
+    know_user(table, 1, 7, "secret");
+    assert_int_equal(load(table, 2, NOW + 1).slot, 0);
+    assert_int_equal(b24bg_table_trust(table, of_user(table, 1, 7), "secret", origin),
+                     B24BG_TRUST_PROVEN);
+    assert_int_equal(b24bg_table_unknow(table, &id), 1);
+    assert_int_equal(b24bg_table_trust(table, of_user(table, 1, 7), "secret", origin),
+                     B24BG_TRUST_UNKNOWN);
+    assert_int_equal(trust(table, 1, "secret"), B24BG_TRUST_PROVEN);
+    assert_int_equal(load(table, 2, NOW + 1).slot, 2);
+    assert_int_equal(of_user(table, 1, 7).slot, 1);
 }
 
 /* Several processes */
@@ -1144,6 +1267,11 @@ int main(void)
     UNIT_ADD(test_trust);
     UNIT_ADD(test_trust_in_a_lost_place);
     UNIT_ADD(test_count_installs);
+    UNIT_ADD(test_personal_place);
+    UNIT_ADD(test_users_make_no_places);
+    UNIT_ADD(test_many_users);
+    UNIT_ADD(test_personal_unknown_again);
+    UNIT_ADD(test_known_is_shown);
     UNIT_ADD(test_processes_share);
     UNIT_ADD(test_processes_recycle);
     UNIT_ADD(test_threads_share);
