@@ -63,30 +63,6 @@ static char *clean_code(apr_pool_t *pool, const char *code)
     return clean;
 }
 
-/* Bytes of the character at `text`, 0 if there is none: RFC 3629 section 4. */
-static int character_length(const unsigned char *text)
-{
-    unsigned char first = text[0];
-    int length = first < 0x80   ? 1
-                 : first < 0xC2 ? 0
-                 : first < 0xE0 ? 2
-                 : first < 0xF0 ? 3
-                 : first < 0xF5 ? 4
-                                : 0;
-    int i;
-
-    for (i = 1; i < length; i++) {
-        if ((text[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((first == 0xE0 && text[1] < 0xA0) || (first == 0xED && text[1] > 0x9F) ||
-        (first == 0xF0 && text[1] < 0x90) || (first == 0xF4 && text[1] > 0x8F)) {
-        return 0;
-    }
-    return length;
-}
-
 /* Portals speak windows-1251, too (protocol.md 9.3, F3), and a PostgreSQL in UTF-8 refuses that. */
 static char *clean_text(apr_pool_t *pool, const char *text, apr_size_t longest)
 {
@@ -94,7 +70,7 @@ static char *clean_text(apr_pool_t *pool, const char *text, apr_size_t longest)
     char *at = clean;
 
     while (*at) {
-        int length = character_length((const unsigned char *)at);
+        apr_size_t length = b24bg_form_character(at);
         if (length == 0) {
             *at = '?';
             length = 1;
