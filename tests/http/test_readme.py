@@ -351,7 +351,7 @@ def test_the_reasons_of_refusal_are_those_of_the_code():
     section = README.split("| `error=` in `B24BG0305` | why |")[1].split("\n\n")[0]
     shown = set(re.findall(r"^\| `(\w+)`", section, re.M)) - {"invalid_client"}
     code = "".join((ROOT / "mod_b24bg" / name).read_text()
-                   for name in ("b24bg_task.c", "b24bg_rest.c", "b24bg_rest_oauth.c"))
+                   for name in ("b24bg_task_install.c", "b24bg_rest_oauth.c"))
     assert "foreign" in shown and all(f'"{reason}"' in code for reason in shown)
 
 
