@@ -78,8 +78,9 @@ typedef struct {
 } b24bg_table_shown_t;
 
 /* A place. `generation` is odd while the place changes hands; readers compare it before and after
- * they read. `bucket` is the chain it hangs in, or hung in when a writer died. The first cache line
- * is all that finding and trusting need, the next two are what counting writes. */
+ * they read. `bucket` is the chain it hangs in, or hung in when a writer died. A load touches three
+ * cache lines: the first is all that finding needs, the second begins with what is counted and
+ * holds all but the longest domains, the third is that of its ten minutes. */
 typedef struct {
     _Atomic apr_uint32_t generation;
     _Atomic apr_uint32_t next; /* number of a place, 0 ends the chain */
@@ -91,21 +92,21 @@ typedef struct {
 
     _Atomic apr_int64_t last_load;
     b24bg_counter_t loads;
+    unsigned char known; /* a portal of the store: never recycled */
+    unsigned char http;  /* its origin is http, not https */
+    char domain[B24BG_DOMAIN_MAX + 1];
+
+    b24bg_counter_t recent[B24BG_TABLE_PERIODS]; /* period << 32 | count */
+
     b24bg_counter_t repeats;
     b24bg_counter_t beacons;
     b24bg_counter_t budgets[B24BG_BUDGET_COUNT]; /* see b24bg_table_budget.c */
     b24bg_counter_t warned;                      /* start of a window << 32 | bits of thresholds */
-
-    b24bg_counter_t recent[B24BG_TABLE_PERIODS]; /* period << 32 | count */
-
-    b24bg_counter_t silence; /* the last load whose silence was reported */
+    b24bg_counter_t silence;                     /* the last load whose silence was reported */
     _Atomic apr_uint32_t tokens;
     apr_uint32_t tenure; /* how often the place was given away; unlike generation not how often its
                             portal was brought up to date */
     b24bg_table_shown_t shown;
-    unsigned char known; /* a portal of the store: never recycled */
-    unsigned char http;  /* its origin is http, not https */
-    char domain[B24BG_DOMAIN_MAX + 1];
 } b24bg_table_place_t;
 
 typedef struct {

@@ -116,7 +116,9 @@ static void count_in_place(b24bg_table_place_t *place, const b24bg_table_request
         atomic_store_explicit(&place->last_load, request->now, memory_order_relaxed);
         count_recent(place, request->now);
     }
-    b24bg_counter_add(&place->repeats, (apr_uint64_t)request->is_repeat);
+    if (request->is_repeat) {
+        b24bg_counter_add(&place->repeats, 1);
+    }
 }
 
 void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *request)
