@@ -32,7 +32,7 @@ typedef enum {
     B24BG_REST_WRONG_APP, /* client id, secret or scope do not fit */
     B24BG_REST_PAYMENT,   /* the plan or the subscription is over */
     B24BG_REST_GONE,      /* app or portal removed */
-    B24BG_REST_MOVED,     /* 302: the portal was renamed; `location` names the new place */
+    B24BG_REST_MOVED,     /* a redirect: the portal was renamed; `location` names the new place */
     B24BG_REST_WRONG      /* anything else that repeating does not mend */
 } b24bg_rest_class_e;
 

@@ -40,8 +40,9 @@ const char *b24bg_store_error(const b24bg_store_t *store);
 /* The schema's version in the store; the newest one after b24bg_store_open. */
 int b24bg_store_version(const b24bg_store_t *store);
 
-/* Takes or extends a lease: *mine is 1 if `holder` has it from now until now + length. Nobody else
- * gets it before that, on any machine (clocks are taken to agree within a few seconds). */
+/* Takes or extends a lease (one that ends absurdly late counts as over: a clock was set back):
+ * *mine is 1 if `holder` has it from now until now + length. Nobody else gets it before that, on
+ * any machine (clocks are taken to agree within a few seconds). */
 apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name, const char *holder,
                                apr_time_t now, apr_interval_time_t length, int *mine);
 /* Gives it back early, so that another one need not wait. */
@@ -61,7 +62,8 @@ typedef struct {
 /* Adds messages (array of b24bg_store_message_t), all or none; one whose id is there already is
  * passed over, done or not. due = received, attempts = 0. */
 apr_status_t b24bg_store_inbox_add(b24bg_store_t *store, const apr_array_header_t *messages);
-/* Up to `most` unfinished messages with due <= now, oldest first: b24bg_store_message_t. */
+/* Up to `most` unfinished messages with due <= now: b24bg_store_message_t, notices and silences
+ * first (anybody can send installations, and they wait for servers), then oldest first. */
 apr_status_t b24bg_store_inbox_due(b24bg_store_t *store, apr_pool_t *pool, apr_time_t now, int most,
                                    apr_array_header_t **messages);
 /* Puts one off: attempts + 1. One that is done or not there is passed over. */
@@ -95,8 +97,9 @@ typedef struct {
     apr_time_t installed; /* 0: uninstalled or forgotten */
     apr_time_t last_load;
     apr_int64_t loads;
-    apr_int64_t recent; /* loads in the hour before last_load */
-    apr_int64_t change; /* grows with every change of any portal, set by the store */
+    apr_int64_t recent;  /* loads in the hour before last_load */
+    apr_time_t verified; /* when the installation that was verified last had come in */
+    apr_int64_t change;  /* grows with every change of any portal, set by the store */
 } b24bg_store_portal_t;
 
 /* What goes into the history beside a change; a NULL reason: nothing. `message`: the inbox record

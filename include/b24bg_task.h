@@ -45,6 +45,8 @@
 /* Questions that notices can cause, of one registration: whoever has a key must not have us call
  * the portal as often as he likes (protocol.md 3.3). */
 #define B24BG_TASK_ASK_EVERY apr_time_from_sec(10)
+/* Clocks of machines may differ by so much (b24bg_store.h: "within a few seconds"). */
+#define B24BG_TASK_CLOCKS_APART apr_time_from_sec(5)
 /* Loads in the hour before that make a silence worth a question: spec.md section 3. */
 #define B24BG_TASK_SILENCE_LOADS 20
 /* Of the calls under way at once (B24BG_HTTP_CALLS_MAX), registrations that failed before get half,

@@ -122,6 +122,7 @@ struct b24bg_task_call_t {
                      const b24bg_rest_result_t *result);
     void (*dropped)(void *baton);
     void *baton;
+    int changes; /* something at the portal: only whoever has the lease may, each time it is sent */
     int refreshed;
     int moved;
 };

@@ -252,19 +252,27 @@ static void classify_error(apr_pool_t *pool, const b24bg_http_answer_t *answer, 
     }
 }
 
+/* Bitrix24 sends 302 for a portal that was renamed; what stands in front of it may send another. */
+static int is_redirect(int status)
+{
+    return status == 301 || status == 302 || status == 307 || status == 308;
+}
+
+/* What is no JSON does not come from Bitrix24, but from something in between, and passes
+ * (protocol.md 4.2). */
 static void classify_status(apr_pool_t *pool, const b24bg_http_answer_t *answer, int is_object,
                             b24bg_rest_result_t *result)
 {
     const char *detail = apr_psprintf(pool, "HTTP %d", answer->status);
 
-    if (answer->status == 302 && answer->location) {
+    if (is_redirect(answer->status) && answer->location) {
         detail = apr_pstrcat(pool, detail, " to ", answer->location, NULL);
         b24bg_rest_set(result, B24BG_REST_MOVED, "http",
                        b24bg_rest_quote(pool, detail, B24BG_REST_DETAIL_MAX));
     } else if (is_passing(answer->status)) {
         b24bg_rest_set(result, B24BG_REST_AGAIN, "http", detail);
     } else if (answer->status < 200 || answer->status > 299) {
-        b24bg_rest_set(result, B24BG_REST_WRONG, "http", detail);
+        b24bg_rest_set(result, is_object ? B24BG_REST_WRONG : B24BG_REST_AGAIN, "http", detail);
     } else if (!is_object) {
         detail = apr_pstrcat(pool, detail, " without a JSON object", NULL);
         b24bg_rest_set(result, B24BG_REST_AGAIN, "garbage", detail);

@@ -6,6 +6,8 @@
 #define MESSAGE_GONE "the message is finished or was never there"
 #define PORTAL_GONE "the portal is not there or was wiped"
 
+/* A lease that ends later than so many lengths from now was taken before a clock was set back. */
+#define LEASE_LENGTHS_MOST 10
 #define REGISTRATION_CHANGED "somebody else has changed the registration"
 
 /* Records that are written in one transaction: 0.1 s on a PostgreSQL nearby. */
@@ -100,7 +102,8 @@ apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name, const cha
                                apr_time_t now, apr_interval_time_t length, int *mine)
 {
     apr_time_t until = now + length;
-    const void *values[] = {name, holder, &until, &now};
+    apr_time_t too_far = now + LEASE_LENGTHS_MOST * length;
+    const void *values[] = {name, holder, &until, &now, &too_far};
     int taken;
 
     b24bg_store_sql_begin(store);

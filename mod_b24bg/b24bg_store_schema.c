@@ -70,7 +70,11 @@ static const char *const step_3[] = {
     /* Of the many that are bound none is in it: asked for every second. */
     "CREATE INDEX b24bg_registrations_open ON b24bg_registrations (due) WHERE state <> 'bound' "
     "AND state <> 'unbound' AND (state <> 'blocked' OR reason = 'daily-cap')",
+    "CREATE INDEX b24bg_registrations_key ON b24bg_registrations (key_hash)",
+    "CREATE INDEX b24bg_registrations_next_key ON b24bg_registrations (next_key_hash)",
+    "CREATE INDEX b24bg_registrations_old_key ON b24bg_registrations (old_key_hash)",
     "ALTER TABLE b24bg_portals ADD COLUMN recent BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_portals ADD COLUMN verified BIGINT NOT NULL DEFAULT 0",
     "CREATE INDEX b24bg_events_seq ON b24bg_events (seq)",
     "CREATE TABLE b24bg_budgets ("
     "app TEXT NOT NULL, member_id TEXT NOT NULL, user_id BIGINT NOT NULL, source TEXT NOT NULL, "

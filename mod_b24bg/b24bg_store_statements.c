@@ -40,6 +40,7 @@ static const b24bg_store_column_t portal_columns[] = {
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, last_load)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, loads)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, recent)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, verified)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, change)},
 };
 static const b24bg_store_column_t event_columns[] = {
@@ -126,7 +127,7 @@ static const b24bg_store_shape_t count_shape = SHAPE(apr_int64_t, count_columns)
 #define PORTAL_COLUMNS                                                                             \
     "app, member_id, domain, client_endpoint, auth_server, access_token, refresh_token, "          \
     "application_token, scope, access_expires, refreshed, user_id, installed, last_load, loads, "  \
-    "recent"
+    "recent, verified"
 #define MESSAGE_COLUMNS "id, app, event, fields, received, due, attempts"
 #define REGISTRATION_COLUMNS                                                                       \
     "app, member_id, user_id, state, reason, detail, goal, key_hash, next_key_hash, "              \
@@ -141,7 +142,8 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
     [B24BG_SQL_TAKE_LEASE] =
         {"INSERT INTO b24bg_leases (name, holder, until) VALUES (%s, %s, %lld) "
          "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until "
-         "WHERE b24bg_leases.holder = excluded.holder OR b24bg_leases.until <= %lld",
+         "WHERE b24bg_leases.holder = excluded.holder OR b24bg_leases.until <= %lld "
+         "OR b24bg_leases.until > %lld",
          NULL},
     [B24BG_SQL_RELEASE_LEASE] = {"DELETE FROM b24bg_leases WHERE name = %s AND holder = %s", NULL},
     [B24BG_SQL_ADD_MESSAGE] = {"INSERT INTO b24bg_inbox (" MESSAGE_COLUMNS ", seq) "
@@ -150,7 +152,9 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
                                NULL},
     [B24BG_SQL_DUE_MESSAGES] =
         {"SELECT " MESSAGE_COLUMNS " FROM b24bg_inbox "
-         "WHERE done IS NULL AND due <= %lld ORDER BY received, seq LIMIT %lld",
+         "WHERE done IS NULL AND due <= %lld "
+         "ORDER BY CASE WHEN event IN ('notice', 'silence') THEN 0 ELSE 1 END, received, seq "
+         "LIMIT %lld",
          &message_shape},
     [B24BG_SQL_PUT_OFF_MESSAGE] = {"UPDATE b24bg_inbox SET due = %lld, attempts = attempts + 1 "
                                    "WHERE id = %s AND done IS NULL",
@@ -165,13 +169,14 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
                                   &count_shape},
     [B24BG_SQL_PUT_PORTAL] =
         {"INSERT INTO b24bg_portals (" PORTAL_COLUMNS ", change) VALUES (%s, %s, %s, %s, %s, %s, "
-         "%s, %s, %s, %lld, %lld, %lld, %lld, %lld, %lld, %lld, " CHANGE ") "
+         "%s, %s, %s, %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, " CHANGE ") "
          "ON CONFLICT (app, member_id) DO UPDATE SET domain = excluded.domain, "
          "client_endpoint = excluded.client_endpoint, auth_server = excluded.auth_server, "
          "access_token = excluded.access_token, refresh_token = excluded.refresh_token, "
          "application_token = excluded.application_token, scope = excluded.scope, "
          "access_expires = excluded.access_expires, refreshed = excluded.refreshed, "
          "user_id = excluded.user_id, installed = excluded.installed, "
+         "verified = excluded.verified, "
          "recent = CASE WHEN excluded.last_load > b24bg_portals.last_load "
          "THEN excluded.recent ELSE b24bg_portals.recent END, "
          "last_load = CASE WHEN excluded.last_load > b24bg_portals.last_load "

@@ -204,11 +204,24 @@ static void move_calls(b24bg_task_t *task, apr_interval_time_t wait)
     task->config->http->perform(task->config->http, under_way ? wait : 0, &running);
 }
 
+/* A clock that was set back: what was due at times that are far ahead now is due at once. */
+static void forget_times(b24bg_task_t *task)
+{
+    task->reopen_due = task->lease_due = task->refresh_due = task->left_over_due = 0;
+    task->inbox_due = task->commands_due = task->registrations_due = 0;
+    task->flush_due = task->purge_due = task->health_due = 0;
+    task->silence_due = task->tokens_due = 0;
+    task->full_warned = task->unreadable_warned = task->unreachable_warned = 0;
+}
+
 void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait)
 {
     apr_pool_t *scratch;
     apr_size_t i;
 
+    if (now < task->now) {
+        forget_times(task);
+    }
     task->now = now;
     apr_pool_create(&scratch, task->pool);
     if (open_store(task)) {

@@ -162,6 +162,14 @@ static void keep_place(b24bg_task_call_t *call, const b24bg_rest_identity_t *ide
     b24bg_task_call(call);
 }
 
+/* What the auth server says of an old token may well mean that it has expired, whatever word it
+ * uses (protocol.md 6.3). */
+static int is_expired(const b24bg_task_call_t *call, const b24bg_rest_result_t *result)
+{
+    return result->class == B24BG_REST_EXPIRED ||
+           (result->class == B24BG_REST_NO_TOKEN && call->portal.access_expires <= call->task->now);
+}
+
 static void got_identity(void *baton, const b24bg_http_answer_t *answer)
 {
     b24bg_task_call_t *call = baton;
@@ -173,7 +181,7 @@ static void got_identity(void *baton, const b24bg_http_answer_t *answer)
         return;
     }
     b24bg_rest_read_identity(call->pool, &call->app->rest, answer, &identity, &result);
-    if (result.class == B24BG_REST_EXPIRED && !call->refreshed) {
+    if (!call->refreshed && is_expired(call, &result)) {
         call->refreshed = 1;
         call->moved = 0; /* the portal will say it again */
         refresh(call);
@@ -232,8 +240,13 @@ void b24bg_task_call(b24bg_task_call_t *call)
                                   call->portal.access_token};
     b24bg_http_t *http = call->task->config->http;
     b24bg_http_request_t request;
-    apr_status_t rv = call->ask(call->pool, &portal, call->baton, &request);
+    apr_status_t rv;
 
+    if (call->changes && !b24bg_task_still_leads(call->task)) {
+        drop(call);
+        return;
+    }
+    rv = call->ask(call->pool, &portal, call->baton, &request);
     if (rv == APR_EINVAL) {
         end_without(call, B24BG_REST_NO_TOKEN, "no_token", "there is no access token");
     } else if (rv == APR_EACCES) {

@@ -308,8 +308,7 @@ static const char *obstacle(const b24bg_task_app_t *app, const b24bg_store_porta
     return NULL;
 }
 
-static void work_command(b24bg_task_t *task, const b24bg_store_command_t *command,
-                         apr_pool_t *scratch)
+static void work_command(b24bg_task_t *task, b24bg_store_command_t *command, apr_pool_t *scratch)
 {
     const b24bg_task_app_t *app = b24bg_task_app(task, command->app);
     int is_dry = strncmp(command->verb, DRY, sizeof(DRY) - 1) == 0;
@@ -327,6 +326,9 @@ static void work_command(b24bg_task_t *task, const b24bg_store_command_t *comman
         return;
     }
     why = obstacle(app, portal, event);
+    if (portal) {
+        command->member_id = portal->member_id; /* it may have been its domain */
+    }
     if (why) {
         finish(task, command, BAD, why, scratch);
     } else if (is_dry) {
@@ -336,8 +338,21 @@ static void work_command(b24bg_task_t *task, const b24bg_store_command_t *comman
     }
 }
 
+/* One command after the other: a registration remembers only one. They come oldest first. */
+static int is_first(const b24bg_store_command_t *command, apr_hash_t *seen, apr_pool_t *scratch)
+{
+    const char *portal = apr_pstrcat(scratch, command->app, " ", command->member_id, NULL);
+
+    if (apr_hash_get(seen, portal, APR_HASH_KEY_STRING)) {
+        return 0;
+    }
+    apr_hash_set(seen, portal, APR_HASH_KEY_STRING, portal);
+    return 1;
+}
+
 void b24bg_task_work_commands(b24bg_task_t *task, apr_pool_t *scratch)
 {
+    apr_hash_t *seen = apr_hash_make(scratch);
     apr_array_header_t *commands;
     int i;
 
@@ -350,6 +365,9 @@ void b24bg_task_work_commands(b24bg_task_t *task, apr_pool_t *scratch)
         return;
     }
     for (i = 0; i < commands->nelts && task->store; i++) {
-        work_command(task, &APR_ARRAY_IDX(commands, i, b24bg_store_command_t), scratch);
+        b24bg_store_command_t *command = &APR_ARRAY_IDX(commands, i, b24bg_store_command_t);
+        if (is_first(command, seen, scratch)) {
+            work_command(task, command, scratch);
+        }
     }
 }

@@ -12,8 +12,10 @@
 
 /* Records taken from the journal in one transaction: about 2 MiB of them. */
 #define IMPORT_MOST 1000
-/* Messages looked at at once. */
+/* Messages looked at at once, notices first. */
 #define INBOX_MOST 8192
+/* Of notices and silences, each of which takes some calls of the store. */
+#define NEWS_MOST 256
 /* What the inbox calls a message that is no installation. */
 #define EVENT_NOTICE "notice"
 #define EVENT_SILENCE "silence"
@@ -22,24 +24,41 @@
 
 typedef struct {
     apr_pool_t *pool;
-    apr_array_header_t *messages;
+    apr_array_header_t *messages; /* to be put into the inbox */
+    apr_array_header_t *repeated; /* const char *: ids of notices that say what another one says */
+    apr_hash_t *keys;             /* of the notices among the messages */
     apr_hash_t *imported;
     unsigned strange; /* records that are not ours */
 } import_t;
 
-/* The app and the event of a record; 0 if it is none of ours. */
-static int read_record(apr_pool_t *pool, const char *fields, b24bg_store_message_t *message)
+/* The app and the event of a record, and of a notice the hash of its key, else NULL; 0 if it is
+ * none of ours. */
+static int read_record(apr_pool_t *pool, b24bg_store_message_t *message, const char **key_hash)
 {
     b24bg_install_t install;
     b24bg_notice_t notice;
-    const char *key_hash;
 
-    if (b24bg_install_decode(pool, fields, &message->app, &install)) {
+    *key_hash = NULL;
+    if (b24bg_install_decode(pool, message->fields, &message->app, &install)) {
         message->event = b24bg_install_event(install.kind);
         return 1;
     }
     message->event = EVENT_NOTICE;
-    return b24bg_notice_decode(pool, fields, &message->app, &key_hash, &notice);
+    return b24bg_notice_decode(pool, message->fields, &message->app, key_hash, &notice);
+}
+
+/* Of notices with one key one is enough: all they can do is cause a question. */
+static void add_message(import_t *import, const b24bg_store_message_t *message,
+                        const char *key_hash)
+{
+    if (key_hash && apr_hash_get(import->keys, key_hash, APR_HASH_KEY_STRING)) {
+        APR_ARRAY_PUSH(import->repeated, const char *) = message->id;
+        return;
+    }
+    if (key_hash) {
+        apr_hash_set(import->keys, key_hash, APR_HASH_KEY_STRING, key_hash);
+    }
+    APR_ARRAY_PUSH(import->messages, b24bg_store_message_t) = *message;
 }
 
 /* Ends the reading when there is enough for one transaction. */
@@ -47,32 +66,40 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
 {
     import_t *import = baton;
     b24bg_store_message_t message = {0};
+    const char *key_hash;
 
     message.id = apr_pescape_hex(import->pool, record->id, sizeof(record->id), 0);
     if (apr_hash_get(import->imported, message.id, APR_HASH_KEY_STRING)) {
         return APR_SUCCESS;
     }
-    if (import->messages->nelts == IMPORT_MOST) {
+    if (import->messages->nelts + import->repeated->nelts == IMPORT_MOST) {
         return APR_INCOMPLETE;
     }
     message.fields = apr_pstrmemdup(import->pool, record->payload, record->length);
     message.received = message.due = record->at;
-    if (read_record(import->pool, message.fields, &message)) {
-        APR_ARRAY_PUSH(import->messages, b24bg_store_message_t) = message;
+    if (read_record(import->pool, &message, &key_hash)) {
+        add_message(import, &message, key_hash);
     } else {
         import->strange++;
     }
     return APR_SUCCESS;
 }
 
-static void remember_imported(b24bg_task_t *task, const apr_array_header_t *messages)
+static void remember(b24bg_task_t *task, const char *id)
+{
+    id = apr_pstrdup(task->imported_pool, id);
+    apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
+}
+
+static void remember_imported(b24bg_task_t *task, const import_t *import)
 {
     int i;
 
-    for (i = 0; i < messages->nelts; i++) {
-        const char *id =
-            apr_pstrdup(task->imported_pool, APR_ARRAY_IDX(messages, i, b24bg_store_message_t).id);
-        apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
+    for (i = 0; i < import->messages->nelts; i++) {
+        remember(task, APR_ARRAY_IDX(import->messages, i, b24bg_store_message_t).id);
+    }
+    for (i = 0; i < import->repeated->nelts; i++) {
+        remember(task, APR_ARRAY_IDX(import->repeated, i, const char *));
     }
 }
 
@@ -135,7 +162,7 @@ static int import_messages(b24bg_task_t *task, const import_t *import,
     if (!b24bg_task_done(task, b24bg_store_inbox_add(task->store, import->messages))) {
         return 0;
     }
-    remember_imported(task, import->messages);
+    remember_imported(task, import);
     task->inbox_asked = 1;
     tell_passed_over(task, import, position);
     return 1;
@@ -143,8 +170,12 @@ static int import_messages(b24bg_task_t *task, const import_t *import,
 
 void b24bg_task_import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
-    import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
-                       task->imported, 0};
+    import_t import = {scratch,
+                       apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
+                       apr_array_make(scratch, 8, sizeof(const char *)),
+                       apr_hash_make(scratch),
+                       task->imported,
+                       0};
     b24bg_journal_position_t position;
     apr_status_t rv =
         b24bg_journal_read(task->config->journal, import_record, &import, &position, scratch);
@@ -241,7 +272,8 @@ static void apply_news(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
     int changes = b24bg_task_registration_apply(task, pool, news->app, registration, news->event);
 
     if (news->event == B24BG_EVENT_NOTICE) {
-        registration->noticed = news->message->received;
+        registration->noticed =
+            task->now; /* when it was taken, which is what counts for the next */
         changes = 1;
     }
     if (!changes) {
@@ -256,15 +288,25 @@ static void apply_news(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
 }
 
 /* The first notice of a key is acted on at once; the next ones wait, so that whoever has the key
- * cannot have us call the portal as often as he likes. */
-static apr_time_t may_ask(const b24bg_store_registration_t *registration)
+ * cannot have us call the portal as often as he likes. A time in the future is one of a clock that
+ * was set back. */
+static apr_time_t may_ask(const b24bg_task_t *task, const b24bg_store_registration_t *registration)
 {
-    return registration->noticed > registration->bound
-               ? registration->noticed + B24BG_TASK_ASK_EVERY
-               : 0;
+    int is_next = registration->noticed > registration->bound && registration->noticed <= task->now;
+
+    return is_next ? registration->noticed + B24BG_TASK_ASK_EVERY : 0;
 }
 
-/* A notice whose portal was asked since it came is answered. */
+/* Known already: it tells of the registration before this one, or the portal was asked since it
+ * came, by clocks that may differ a little. */
+static int is_answered(const b24bg_task_t *task, const b24bg_store_message_t *message,
+                       const b24bg_store_registration_t *registration, const char *key_hash)
+{
+    return strcmp(registration->old_key_hash, key_hash) == 0 ||
+           (registration->checked > message->received + B24BG_TASK_CLOCKS_APART &&
+            registration->checked <= task->now);
+}
+
 static void take_notice(b24bg_task_t *task, apr_pool_t *pool, news_t *news)
 {
     const b24bg_store_message_t *message = news->message;
@@ -283,11 +325,12 @@ static void take_notice(b24bg_task_t *task, apr_pool_t *pool, news_t *news)
     news->event = B24BG_EVENT_NOTICE;
     news->word = "notice";
     news->detail = apr_pstrcat(pool, notice.error, " ", notice.description, NULL);
-    if (news->registration->checked > message->received) {
+    if (strcmp(news->registration->app, message->app) != 0 ||
+        is_answered(task, message, news->registration, key_hash)) {
         finish(task, message);
-    } else if (task->now < may_ask(news->registration)) {
-        b24bg_task_done(
-            task, b24bg_store_inbox_later(task->store, message->id, may_ask(news->registration)));
+    } else if (task->now < may_ask(task, news->registration)) {
+        b24bg_task_done(task, b24bg_store_inbox_later(task->store, message->id,
+                                                      may_ask(task, news->registration)));
     } else {
         apply_news(task, pool, news);
     }
@@ -324,7 +367,8 @@ static void take_silence(b24bg_task_t *task, apr_pool_t *pool, news_t *news)
     }
 }
 
-static void take_message(b24bg_task_t *task, apr_pool_t *pool, const b24bg_store_message_t *message)
+/* 1 if it was a notice or a silence. */
+static int take_message(b24bg_task_t *task, apr_pool_t *pool, const b24bg_store_message_t *message)
 {
     news_t news = {message, b24bg_task_app(task, message->app), 0, NULL, "", NULL};
 
@@ -333,16 +377,20 @@ static void take_message(b24bg_task_t *task, apr_pool_t *pool, const b24bg_store
                                                       task->now + B24BG_TASK_RETRY_MOST));
     } else if (strcmp(message->event, EVENT_NOTICE) == 0) {
         take_notice(task, pool, &news);
+        return 1;
     } else if (strcmp(message->event, EVENT_SILENCE) == 0) {
         take_silence(task, pool, &news);
+        return 1;
     } else if (!apr_hash_get(task->verifying, message->id, APR_HASH_KEY_STRING)) {
         b24bg_task_verify(task, message);
     }
+    return 0;
 }
 
 void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch)
 {
     apr_array_header_t *messages;
+    int news = 0;
     int i;
 
     if (!task->leader || (!task->inbox_asked && task->now < task->inbox_due)) {
@@ -354,7 +402,8 @@ void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch)
             task, b24bg_store_inbox_due(task->store, scratch, task->now, INBOX_MOST, &messages))) {
         return;
     }
-    for (i = 0; i < messages->nelts && task->store; i++) {
-        take_message(task, scratch, &APR_ARRAY_IDX(messages, i, b24bg_store_message_t));
+    for (i = 0; i < messages->nelts && news < NEWS_MOST && task->store; i++) {
+        news += take_message(task, scratch, &APR_ARRAY_IDX(messages, i, b24bg_store_message_t));
     }
+    task->inbox_asked |= news == NEWS_MOST;
 }

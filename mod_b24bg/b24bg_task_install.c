@@ -154,7 +154,7 @@ static void remember(verify_t *verify, const b24bg_store_portal_t *before)
     portal.application_token = application_token(&verify->install, before);
     portal.scope = identity->scope;
     portal.access_expires = identity->expires;
-    portal.refreshed = verify->message.received;
+    portal.refreshed = portal.verified = verify->message.received;
     portal.user_id = identity->user_id;
     portal.installed = before && before->installed ? before->installed : task->now;
     reason.registrations = applied(verify, B24BG_EVENT_INSTALLED);
@@ -215,7 +215,7 @@ static void decide(verify_t *verify)
     before = stored(verify, &failed);
     if (failed) {
         end_verify(verify);
-    } else if (before && before->refreshed > verify->message.received) {
+    } else if (before && before->verified > verify->message.received) {
         refuse(verify, "superseded", "a later installation was verified first");
     } else if (!needs_administrator(verify, before)) {
         remember(verify, before);

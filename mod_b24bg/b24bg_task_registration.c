@@ -21,6 +21,7 @@ typedef struct {
     b24bg_store_registration_t row; /* as it is in the store */
     b24bg_registration_t life;
     b24bg_task_found_t found;
+    apr_time_t asked; /* when what is under way was sent: what was true then, it tells */
     int taken_away;   /* of found.in_the_way */
     const char *busy; /* of b24bg_task_take_portal */
     int is_retry;
@@ -404,7 +405,7 @@ static void got_rows(void *baton, const b24bg_http_answer_t *answer,
         return;
     }
     b24bg_task_find(job->pool, job->app, &job->row, rows, &job->found);
-    job->row.checked = job->task->now;
+    job->row.checked = job->asked;
     job->row.detail = job->found.event == B24BG_EVENT_FOUND_FOREIGN ? job->found.detail : "";
     show_budget(job);
     take(job, job->found.event);
@@ -487,12 +488,13 @@ static const struct {
 
 static void act(job_t *job, b24bg_registration_action_e action)
 {
-    if (action == B24BG_ACTION_NONE ||
-        (actions[action].changes && !b24bg_task_still_leads(job->task))) {
+    if (action == B24BG_ACTION_NONE) {
         end_job(job);
         return;
     }
     job->taken_away = 0;
+    job->asked = job->task->now;
+    job->call.changes = actions[action].changes;
     job->call.ask = actions[action].ask;
     job->call.answered = actions[action].answered;
     job->call.refreshed = job->call.moved = 0;

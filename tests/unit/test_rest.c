@@ -245,7 +245,7 @@ static const plain_t plain[] = {
      "HTTP 200 without a JSON object", 0},
     {"two objects", 200, "{\"result\":1}{\"result\":2}", B24BG_REST_AGAIN, "garbage",
      "HTTP 200 without a JSON object", 0},
-    {"error twice", 401, "{\"error\":\"a\",\"error\":\"expired_token\"}", B24BG_REST_WRONG, "http",
+    {"error twice", 401, "{\"error\":\"a\",\"error\":\"expired_token\"}", B24BG_REST_AGAIN, "http",
      "HTTP 401", 0},
     {"result twice", 200, "{\"result\":1,\"result\":2}", B24BG_REST_AGAIN, "garbage",
      "HTTP 200 without a JSON object", 0},
@@ -268,11 +268,11 @@ static const plain_t plain[] = {
      "", "", 0},
     {"NUL behind", 200, "{\"result\":1}\0", B24BG_REST_AGAIN, "garbage",
      "HTTP 200 without a JSON object", 13},
-    {"NUL in a string", 401, "{\"error\":\"expired\0token\"}", B24BG_REST_WRONG, "http", "HTTP 401",
+    {"NUL in a string", 401, "{\"error\":\"expired\0token\"}", B24BG_REST_AGAIN, "http", "HTTP 401",
      25},
-    {"escaped NUL", 401, "{\"error\":\"expired_token\\u0000\"}", B24BG_REST_WRONG, "http",
+    {"escaped NUL", 401, "{\"error\":\"expired_token\\u0000\"}", B24BG_REST_AGAIN, "http",
      "HTTP 401", 0},
-    {"invalid UTF-8", 401, "{\"error\":\"expired_token\",\"x\":\"\xC3\x28\"}", B24BG_REST_WRONG,
+    {"invalid UTF-8", 401, "{\"error\":\"expired_token\",\"x\":\"\xC3\x28\"}", B24BG_REST_AGAIN,
      "http", "HTTP 401", 0},
     {"half a surrogate", 200, "{\"result\":\"\\ud83d\"}", B24BG_REST_AGAIN, "garbage",
      "HTTP 200 without a JSON object", 0},
@@ -288,10 +288,10 @@ static const plain_t plain[] = {
     {"408", 408, "", B24BG_REST_AGAIN, "http", "HTTP 408", 0},
     {"429", 429, "slow down", B24BG_REST_AGAIN, "http", "HTTP 429", 0},
     {"400 object without error", 400, "{\"result\":true}", B24BG_REST_WRONG, "http", "HTTP 400", 0},
-    {"403 html", 403, "<html>firewall</html>", B24BG_REST_WRONG, "http", "HTTP 403", 0},
-    {"404 html", 404, "<html>", B24BG_REST_WRONG, "http", "HTTP 404", 0},
-    {"304", 304, "", B24BG_REST_WRONG, "http", "HTTP 304", 0},
-    {"302 without a location", 302, "", B24BG_REST_WRONG, "http", "HTTP 302", 0},
+    {"403 html", 403, "<html>firewall</html>", B24BG_REST_AGAIN, "http", "HTTP 403", 0},
+    {"404 html", 404, "<html>", B24BG_REST_AGAIN, "http", "HTTP 404", 0},
+    {"304", 304, "", B24BG_REST_AGAIN, "http", "HTTP 304", 0},
+    {"302 without a location", 302, "", B24BG_REST_AGAIN, "http", "HTTP 302", 0},
     {"status 0", 0, "{\"result\":true}", B24BG_REST_WRONG, "http", "HTTP 0", 0},
 };
 
@@ -347,7 +347,7 @@ static void renamed_portal(void **state)
     answer = answer_of(301, "", 0);
     answer.location = "https://new.bitrix24.com/";
     b24bg_rest_classify(unit_pool, &answer, &result);
-    assert_int_equal(B24BG_REST_WRONG, result.class);
+    assert_int_equal(B24BG_REST_MOVED, result.class);
 }
 
 static void class_names(void **state)

@@ -265,6 +265,7 @@ static b24bg_store_portal_t portal_of(const char *member_id)
     portal.last_load = NOW - 2;
     portal.loads = 42;
     portal.recent = 7;
+    portal.verified = NOW - 3;
     return portal;
 }
 
@@ -309,6 +310,7 @@ static void assert_same_portal(const b24bg_store_portal_t *expected,
     assert_true(expected->last_load == found->last_load);
     assert_true(expected->loads == found->loads);
     assert_true(expected->recent == found->recent);
+    assert_true(expected->verified == found->verified);
 }
 
 /* The history of MEMBER, newest first: "what what ...". */
@@ -626,7 +628,7 @@ static void create_old_store(int version)
 static b24bg_store_t *migrate(void **state, int version)
 {
     b24bg_store_portal_t expected = {"telephony", MEMBER, "b", "c", "d", "e", "f", "g", "h",
-                                     1,           2,      3,   4,   5,   6,   0,   3};
+                                     1,           2,      3,   4,   5,   6,   0,   0,   3};
     const char *fresh;
     b24bg_store_t *store = create_store(state);
 
@@ -973,7 +975,7 @@ static void columns_are_not_mixed_up(void **state)
 {
     b24bg_store_t *store = create_store(state);
     b24bg_store_portal_t portal = {"a", "b", "c", "d", "e", "f", "g", "h", "i",
-                                   1,   2,   3,   4,   5,   6,   7,   0};
+                                   1,   2,   3,   4,   5,   6,   7,   8,   0};
     b24bg_store_registration_t registration = {"a", "b", 1,  "c", "d", "e", "f", "g",
                                                "h", "i", 2,  3,   4,   5,   6,   7,
                                                8,   9,   10, 11,  12,  "j", "k", 0};
