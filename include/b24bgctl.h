@@ -88,9 +88,12 @@ typedef struct {
     apr_array_header_t *headers; /* const char *, "Name: value" */
 } b24bgctl_message_t;
 
-/* b24bgctl_facts.c: all from the options and, for the rest, the sample; 0 when an option cannot be
- * and that is said. */
+/* b24bgctl_facts.c: all but the URL, from the options and, for the rest, the sample; 0 when an
+ * option cannot be and that is said. */
 int b24bgctl_facts(b24bgctl_t *ctl, b24bgctl_facts_t *facts);
+/* What was given as `name` (NULL: nothing) -> the URL it means, read from where env: and file: say;
+ * 0 and said as above. */
+int b24bgctl_url(b24bgctl_t *ctl, const char *name, const char *given, const char **url);
 /* From 1 to `most`; *number stays as it is where the option is not given. */
 int b24bgctl_number(b24bgctl_t *ctl, b24bgctl_option_e option, long most, long *number);
 
@@ -113,5 +116,48 @@ void b24bgctl_message_page(apr_pool_t *pool, const b24bgctl_facts_t *facts,
 /* ONAPPINSTALL: protocol.md 5.3 (b). */
 void b24bgctl_message_event(apr_pool_t *pool, const b24bgctl_facts_t *facts,
                             b24bgctl_message_t *message);
+
+/* b24bgctl_send.c: only the URL of a message is contacted: no redirect, no proxy, no second try,
+ * and a connection of its own each time, as that of a browser that has not been here before. */
+
+#define B24BGCTL_TIMEOUT_MOST 600 /* longer than a browser waits for anything */
+
+/* How to send. */
+typedef struct {
+    long timeout; /* seconds */
+    const char *ca_file;
+    apr_interval_time_t hold; /* stop reading so long at the first byte of the page */
+    int keep;                 /* page, headers and certificate are wanted */
+} b24bgctl_manner_t;
+
+/* What came of it. Times are counted from the start of the connection. */
+typedef struct {
+    const char *error; /* NULL: answered; never quotes the URL */
+    int bad_peer;      /* the error is the server's certificate */
+    long status;
+    apr_interval_time_t first_byte;
+    apr_interval_time_t total; /* without the time held */
+    apr_interval_time_t held;
+    apr_int64_t size;
+    /* Where they are wanted: */
+    const char *page;               /* NUL-terminated */
+    apr_table_t *headers;           /* of one name one, a comma between; may hold secrets */
+    apr_time_t certificate_expires; /* 0: none, or not readable */
+} b24bgctl_result_t;
+
+/* From --timeout and --ca-file; 0 when an option cannot be and that is said. */
+int b24bgctl_manner(b24bgctl_t *ctl, b24bgctl_manner_t *manner);
+void b24bgctl_send(apr_pool_t *pool, const b24bgctl_message_t *message,
+                   const b24bgctl_manner_t *manner, b24bgctl_result_t *result);
+/* Makes a message of a kind, with an APP_SID of its own, and sends it. */
+void b24bgctl_send_one(apr_pool_t *pool, b24bgctl_facts_t *facts, b24bgctl_message_cb make_cb,
+                       const b24bgctl_manner_t *manner, b24bgctl_result_t *result);
+/* When the certificate expires that is not accepted: connects without a check, and sends nothing.
+ * 0: it cannot be told. */
+apr_time_t b24bgctl_send_look(const char *url, const b24bgctl_manner_t *manner);
+/* 32 random hexadecimal digits. */
+const char *b24bgctl_random(apr_pool_t *pool);
+/* What may be behind a status; "" where it speaks for itself. */
+const char *b24bgctl_status_hint(long status);
 
 #endif

@@ -40,35 +40,31 @@ static const char *read_secret_file(apr_pool_t *pool, const char *path)
     return text;
 }
 
-/* What follows --token in a list of processes is no secret, so it can come from elsewhere. *value
- * stays as it is where the option is not given. */
-static int get_secret(b24bgctl_t *ctl, b24bgctl_option_e option, const char **value)
+/* What follows --token in a list of processes is no secret, so it can come from elsewhere. Returns
+ * NULL, or why it cannot be read. */
+static const char *read_secret(apr_pool_t *pool, const char *given, const char **value)
 {
-    const char *given = ctl->options[option];
-    const char *why = "";
+    const char *why = NULL;
 
-    if (!given) {
-        return 1;
-    }
     *value = given;
     if (strncmp(given, "env:", 4) == 0) {
         *value = getenv(given + 4);
         why = "there is no such variable in the environment";
     } else if (strncmp(given, "file:", 5) == 0) {
-        *value = read_secret_file(ctl->pool, given + 5);
+        *value = read_secret_file(pool, given + 5);
         why = "the file cannot be read, or is too long";
     }
-    if (!*value) {
-        b24bgctl_refuse(option, why);
-        return 0;
-    }
-    return 1;
+    return *value ? NULL : why;
 }
 
+/* *value stays as it is where the option is not given. */
 static int get_token(b24bgctl_t *ctl, b24bgctl_option_e option, const char **value)
 {
-    if (!get_secret(ctl, option, value)) {
-        return 0;
+    const char *given = ctl->options[option];
+    const char *wrong = given ? read_secret(ctl->pool, given, value) : NULL;
+
+    if (wrong) {
+        return b24bgctl_refuse(option, wrong);
     }
     return strlen(*value) <= B24BG_INSTALL_TOKEN_MAX ||
            b24bgctl_refuse(option, "no token is that long");
@@ -91,24 +87,26 @@ int b24bgctl_number(b24bgctl_t *ctl, b24bgctl_option_e option, long most, long *
     return 1;
 }
 
-/* The value is not repeated: it may hold a key or a password. */
-static int check_url(b24bgctl_t *ctl, b24bgctl_option_e option, const char *url)
+/* NULL, or why it cannot be; the value is not repeated: it may hold a key or a password. */
+static const char *wrong_url(apr_pool_t *pool, const char *url)
 {
-    const char *wrong;
-
     if (apr_cstr_casecmpn(url, "https://", 8) != 0 && apr_cstr_casecmpn(url, "http://", 7) != 0) {
-        return b24bgctl_refuse(option, "a URL that begins with https:// or http:// is allowed");
+        return "a URL that begins with https:// or http:// is allowed";
     }
-    wrong = b24bg_value_url(ctl->pool, url, B24BG_VALUE_URL_HTTP, URL_LONGEST);
-    return !wrong || b24bgctl_refuse(option, wrong);
+    return b24bg_value_url(pool, url, B24BG_VALUE_URL_HTTP, URL_LONGEST);
 }
 
-static int get_url(b24bgctl_t *ctl, b24bgctl_facts_t *facts)
+int b24bgctl_url(b24bgctl_t *ctl, const char *name, const char *given, const char **url)
 {
-    if (!ctl->options[B24BGCTL_URL]) {
-        return b24bgctl_refuse(B24BGCTL_URL, "it is missing: where to send");
+    const char *wrong = given ? read_secret(ctl->pool, given, url) : "it is missing";
+
+    if (!wrong) {
+        wrong = wrong_url(ctl->pool, *url);
     }
-    return get_secret(ctl, B24BGCTL_URL, &facts->url) && check_url(ctl, B24BGCTL_URL, facts->url);
+    if (wrong) {
+        b24bgctl_fail(B24BGCTL_USAGE, "%s: %s", name, wrong);
+    }
+    return !wrong;
 }
 
 static int get_member_id(b24bgctl_t *ctl, b24bgctl_facts_t *facts)
@@ -137,13 +135,15 @@ static int get_domain(b24bgctl_t *ctl, b24bgctl_facts_t *facts)
 static int get_auth_server(b24bgctl_t *ctl, b24bgctl_facts_t *facts)
 {
     const char *given = ctl->options[B24BGCTL_AUTH_SERVER];
+    const char *wrong;
     apr_size_t length;
 
     if (!given) {
         return 1;
     }
-    if (!check_url(ctl, B24BGCTL_AUTH_SERVER, given)) {
-        return 0;
+    wrong = wrong_url(ctl->pool, given);
+    if (wrong) {
+        return b24bgctl_refuse(B24BGCTL_AUTH_SERVER, wrong);
     }
     length = strlen(given);
     length -= given[length - 1] == '/';
@@ -171,9 +171,8 @@ int b24bgctl_facts(b24bgctl_t *ctl, b24bgctl_facts_t *facts)
     if (ctl->options[B24BGCTL_URI]) {
         facts->uri = ctl->options[B24BGCTL_URI];
     }
-    return get_url(ctl, facts) && get_member_id(ctl, facts) && get_domain(ctl, facts) &&
-           get_auth_server(ctl, facts) && get_variant(ctl, facts) &&
-           get_token(ctl, B24BGCTL_TOKEN, &facts->application_token) &&
+    return get_member_id(ctl, facts) && get_domain(ctl, facts) && get_auth_server(ctl, facts) &&
+           get_variant(ctl, facts) && get_token(ctl, B24BGCTL_TOKEN, &facts->application_token) &&
            get_token(ctl, B24BGCTL_ACCESS_TOKEN, &facts->access_token) &&
            get_token(ctl, B24BGCTL_REFRESH_TOKEN, &facts->refresh_token);
 }
