@@ -10,6 +10,8 @@
 #include <apr_tables.h>
 #include <apr_time.h>
 
+#include <jansson.h>
+
 #define B24BGCTL_VERSION "0.1.0"
 
 /* Exit codes, as monitoring plugins have them. */
@@ -36,6 +38,7 @@ typedef enum {
     B24BGCTL_OLD,
     B24BGCTL_TIMEOUT,
     B24BGCTL_CA_FILE,
+    B24BGCTL_ERROR_URL,
     B24BGCTL_OPTION_COUNT
 } b24bgctl_option_e;
 
@@ -54,9 +57,33 @@ b24bgctl_exit_e b24bgctl_fail(b24bgctl_exit_e code, const char *format, ...)
 /* The same about an option that cannot be; returns 0. */
 int b24bgctl_refuse(b24bgctl_option_e option, const char *why);
 
-/* b24bgctl_store.c */
+/* b24bgctl_store.c: by --store and --state-dir. What is not good is said. */
+b24bgctl_exit_e b24bgctl_store_open(b24bgctl_t *ctl, b24bg_store_t **store);
+/* Says that the store failed; CRITICAL. */
+b24bgctl_exit_e b24bgctl_store_fail(const b24bg_store_t *store, apr_status_t rv);
+/* The one that the command's two words, APP and PORTAL, name. */
+b24bgctl_exit_e b24bgctl_find_portal(b24bgctl_t *ctl, b24bg_store_t *store,
+                                     const b24bg_store_portal_t **portal);
+/* Of its refresh token; -1: it has none. */
+apr_interval_time_t b24bgctl_token_age(const b24bg_store_portal_t *portal);
+
+/* b24bgctl_text.c */
+
+/* For texts out of the store: longer ones are cut. */
+#define B24BGCTL_CELL_LONGEST 300
+
+/* UTC; "-" for never. */
+const char *b24bgctl_time_text(apr_pool_t *pool, apr_time_t time, const char *format);
+json_t *b24bgctl_json_time(apr_pool_t *pool, apr_time_t time);
+/* In minutes, hours or days; "-" below 0. */
+const char *b24bgctl_age_text(apr_pool_t *pool, apr_interval_time_t age);
+
+/* b24bgctl_portals.c */
 b24bgctl_exit_e b24bgctl_portals(b24bgctl_t *ctl);
 b24bgctl_exit_e b24bgctl_forget(b24bgctl_t *ctl);
+
+/* b24bgctl_check.c */
+b24bgctl_exit_e b24bgctl_check(b24bgctl_t *ctl);
 
 /* b24bgctl_simulate.c */
 b24bgctl_exit_e b24bgctl_load(b24bgctl_t *ctl);

@@ -18,10 +18,12 @@ enum {
     SLOW = 8,
     NOTICE = 16,
     INSTALL = 32,
+    CHECK = 64,
     ON_STORE = PORTALS | FORGET,
     FORMS = LOAD | SLOW | INSTALL,
     SENDING = FORMS | NOTICE,
-    ALL = ON_STORE | SENDING
+    ASKING = SENDING | CHECK,
+    ALL = ON_STORE | ASKING
 };
 
 static const struct {
@@ -40,21 +42,23 @@ static const struct {
      "query of a GET; E: as B, in JSON"},
     {B24BGCTL_PAGE, INSTALL, "page", NULL,
      "the page in the administrator's browser, not\nthe event ONAPPINSTALL"},
-    {B24BGCTL_PORTAL, SENDING, "portal", "MEMBER_ID", "32 hexadecimal digits"},
-    {B24BGCTL_PORTAL, SENDING, "member-id", "MEMBER_ID", "the same"},
-    {B24BGCTL_DOMAIN, SENDING, "domain", "HOST[:PORT]", "the portal's host"},
-    {B24BGCTL_TOKEN, SENDING, "token", "TOKEN*", "the application token"},
+    {B24BGCTL_ERROR_URL, CHECK, "error-url", "URL*",
+     "the error URL, to be looked at too; a GET without\nan error code changes nothing"},
+    {B24BGCTL_PORTAL, ASKING, "portal", "MEMBER_ID", "32 hexadecimal digits"},
+    {B24BGCTL_PORTAL, ASKING, "member-id", "MEMBER_ID", "the same"},
+    {B24BGCTL_DOMAIN, ASKING, "domain", "HOST[:PORT]", "the portal's host"},
+    {B24BGCTL_TOKEN, ASKING, "token", "TOKEN*", "the application token"},
     {B24BGCTL_ACCESS_TOKEN, FORMS, "access-token", "TOKEN*", "a user's access token"},
     {B24BGCTL_REFRESH_TOKEN, FORMS, "refresh-token", "TOKEN*",
      "the refresh token that goes with it"},
     {B24BGCTL_AUTH_SERVER, SENDING, "auth-server", "URL",
      "what the message says it is\n(https://oauth.bitrix.info)"},
     {B24BGCTL_URI, LOAD | SLOW, "uri", "PATH", "the portal page that hosts the frame"},
-    {B24BGCTL_OLD, FORMS, "old", NULL,
+    {B24BGCTL_OLD, FORMS | CHECK, "old", NULL,
      "a portal of the old generation: http, no\napplication token, no endpoint, no scope"},
-    {B24BGCTL_TIMEOUT, SENDING, "timeout", "SECONDS", "longest wait for the answer (20)"},
-    {B24BGCTL_CA_FILE, SENDING, "ca-file", "FILE", "certificates to trust, not the system's"},
-    {B24BGCTL_JSON, PORTALS, "json", NULL, "for programs"},
+    {B24BGCTL_TIMEOUT, ASKING, "timeout", "SECONDS", "longest wait for the answer (20)"},
+    {B24BGCTL_CA_FILE, ASKING, "ca-file", "FILE", "certificates to trust, not the system's"},
+    {B24BGCTL_JSON, PORTALS | CHECK, "json", NULL, "for programs"},
     {B24BGCTL_STORE, ON_STORE, "store", "STORE",
      "/path/to/b24bg.db, sqlite3:PATH, or\npgsql:\"host=... dbname=...\"\n"
      "(/var/lib/b24bg/b24bg.db)"},
@@ -69,9 +73,11 @@ static const struct {
     "What is not given is that of the documented sample, portal\n"                                 \
     "da45a03b265edd8787f8a258d793cc5d at xxx.bitrix24.com; its tokens are worth\n"                 \
     "nothing.\n"
-#define SENDING_NOTE                                                                               \
+#define ASKING_NOTE                                                                                \
     "A value marked * may be env:NAME or file:PATH, so that it does not show in a\n"               \
-    "list of processes. Redirects are not followed, no proxy is used.\n\n"                         \
+    "list of processes. Redirects are not followed, no proxy is used.\n\n"
+#define SENDING_NOTE                                                                               \
+    ASKING_NOTE                                                                                    \
     "Exit code: 0 status 2xx, 1 a redirect or more than 1 s, 2 no answer or another\n"             \
     "status, 3 usage.\n"
 #define STORE_NOTE                                                                                 \
@@ -108,6 +114,24 @@ static const struct command_t {
      "once, without a question; servers that are running follow within seconds. Its\n"
      "line stays, as uninstalled. Bitrix24 is not told. Installing the application\n"
      "again brings the portal back.\n\n" STORE_NOTE},
+    {"check", NULL, "URL*", 1, CHECK, b24bgctl_check, "what a browser meets at the worker URL",
+     "URL is the public worker URL. A line for each finding: ok, note, warning or\n"
+     "critical, what was looked at, what it is, and a remedy. Looked at are the URL\n"
+     "itself, its name and addresses, the certificate (a warning 21 days, critical 7\n"
+     "days before its end), a load as Bitrix24's page makes it, which must be answered\n"
+     "200 without a redirect, the time of 20 such loads (a warning over 1 s, critical\n"
+     "over 5 s), Content-Type, the headers by which a browser refuses the frame or\n"
+     "takes its rights, and what in the page delays its load event. The server counts\n"
+     "the loads like any other.\n" SAMPLE_NOTE "\n" ASKING_NOTE
+     "--json: an object with exactly these members:\n"
+     "  status                  \"ok\", \"warning\" or \"critical\"\n"
+     "  findings                array of objects: severity (also \"note\"), what, text,\n"
+     "                          remedy (\"\" where none is needed)\n"
+     "  certificate_expires_at  text, 2026-01-31T09:00:00Z; null where not known\n"
+     "  min_ms                  of the 20 loads, number; null where not measured\n"
+     "  median_ms               the same\n"
+     "  max_ms                  the same\n\n"
+     "Exit code: 0 all ok, 1 a warning, 2 something critical, 3 usage.\n"},
     {"simulate", "load", "", 0, LOAD, b24bgctl_load, "what a browser posts to the worker URL",
      "A load as Bitrix24's page makes it, counted by the server like any other.\n" SAMPLE_NOTE
      "\n" SENDING_NOTE},
@@ -208,7 +232,7 @@ static void print_help(apr_pool_t *pool, const char *name)
                 : "[--store STORE | --state-dir DIR] COMMAND [options]");
     print_commands(pool, name);
     if (!name) {
-        print_options(ON_STORE & ~PORTALS);
+        print_options(FORGET);
     }
     printf("\nNothing printed holds a secret.\n"
            "Exit code: 0 good, 1 warning, 2 critical, 3 usage.\n");

@@ -1,4 +1,4 @@
-/* What works on the store alone, so with Apache stopped as well. No token is ever printed. */
+/* The store, as the command line finds and opens it, and portals in it. */
 #include "b24bgctl.h"
 
 #include "b24bg_form.h"
@@ -9,8 +9,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +17,6 @@
 /* B24bgStateDir's default. */
 #define STATE_DIR "/var/lib/b24bg"
 #define STORE_NAME "b24bg.db"
-#define CELL_LONGEST 300
 
 /* Where the store is. */
 typedef struct {
@@ -125,7 +122,7 @@ static b24bgctl_exit_e check_file(b24bgctl_t *ctl, const place_t *place)
     return B24BGCTL_GOOD;
 }
 
-static b24bgctl_exit_e open_store(b24bgctl_t *ctl, b24bg_store_t **store)
+b24bgctl_exit_e b24bgctl_store_open(b24bgctl_t *ctl, b24bg_store_t **store)
 {
     b24bgctl_exit_e code = B24BGCTL_GOOD;
     const char *error = "";
@@ -144,7 +141,7 @@ static b24bgctl_exit_e open_store(b24bgctl_t *ctl, b24bg_store_t **store)
     return code;
 }
 
-static b24bgctl_exit_e fail_store(const b24bg_store_t *store, apr_status_t rv)
+b24bgctl_exit_e b24bgctl_store_fail(const b24bg_store_t *store, apr_status_t rv)
 {
     const char *words = b24bg_store_error(store);
     char buffer[200];
@@ -154,181 +151,7 @@ static b24bgctl_exit_e fail_store(const b24bg_store_t *store, apr_status_t rv)
     return B24BGCTL_CRITICAL;
 }
 
-/* portals */
-
-enum { APP, MEMBER_ID, DOMAIN, INSTALLED, LAST_LOAD, LOADS, TOKEN_AGE, STATE, COLUMNS };
-
-typedef struct {
-    const char *cells[COLUMNS];
-} row_t;
-
-static const char *const titles[] = {"APP",       "MEMBER_ID", "DOMAIN",    "INSTALLED",
-                                     "LAST LOAD", "LOADS",     "TOKEN AGE", "STATE"};
-_Static_assert(sizeof(titles) / sizeof(titles[0]) == COLUMNS, "a title for each column");
-
-static int compare(const void *one, const void *other)
-{
-    const b24bg_store_portal_t *left = one;
-    const b24bg_store_portal_t *right = other;
-    int order = strcmp(left->app, right->app);
-
-    order = order ? order : strcmp(left->domain, right->domain);
-    return order ? order : strcmp(left->member_id, right->member_id);
-}
-
-static const char *state_of(const b24bg_store_portal_t *portal)
-{
-    return portal->installed ? "installed" : "uninstalled";
-}
-
-/* -1: it has no tokens. */
-static apr_time_t token_age(const b24bg_store_portal_t *portal)
-{
-    if (!portal->refreshed || !*portal->refresh_token) {
-        return -1;
-    }
-    return apr_time_now() > portal->refreshed ? apr_time_now() - portal->refreshed : 0;
-}
-
-static const char *age_text(apr_pool_t *pool, apr_time_t age)
-{
-    apr_int64_t minutes = apr_time_sec(age) / 60;
-    apr_int64_t hours = minutes / 60;
-
-    if (age < 0) {
-        return "-";
-    }
-    if (hours < 2) {
-        return apr_psprintf(pool, "%" APR_INT64_T_FMT "m", minutes);
-    }
-    return hours < 48 ? apr_psprintf(pool, "%" APR_INT64_T_FMT "h", hours)
-                      : apr_psprintf(pool, "%" APR_INT64_T_FMT "d", hours / 24);
-}
-
-/* UTC; "-" for never. */
-static const char *time_text(apr_pool_t *pool, apr_time_t time, const char *format)
-{
-    char text[32];
-    apr_size_t length;
-    apr_time_exp_t parts;
-
-    if (!time || apr_time_exp_gmt(&parts, time) != APR_SUCCESS ||
-        apr_strftime(text, &length, sizeof(text), format, &parts) != APR_SUCCESS) {
-        return "-";
-    }
-    return apr_pstrdup(pool, text);
-}
-
-static void fill(apr_pool_t *pool, const b24bg_store_portal_t *portal, row_t *row)
-{
-    const char **cells = row->cells;
-
-    cells[APP] = b24bg_form_clean(pool, portal->app, CELL_LONGEST);
-    cells[MEMBER_ID] = b24bg_form_clean(pool, portal->member_id, CELL_LONGEST);
-    cells[DOMAIN] = b24bg_form_clean(pool, portal->domain, CELL_LONGEST);
-    cells[INSTALLED] = time_text(pool, portal->installed, "%Y-%m-%dT%H:%MZ");
-    cells[LAST_LOAD] = time_text(pool, portal->last_load, "%Y-%m-%dT%H:%MZ");
-    cells[LOADS] = apr_psprintf(pool, "%" APR_INT64_T_FMT, portal->loads);
-    cells[TOKEN_AGE] = age_text(pool, token_age(portal));
-    cells[STATE] = state_of(portal);
-}
-
-static void widen(int *widths, const row_t *row)
-{
-    int i;
-
-    for (i = 0; i < COLUMNS; i++) {
-        int length = (int)strlen(row->cells[i]);
-        widths[i] = length > widths[i] ? length : widths[i];
-    }
-}
-
-static void print_row(const int *widths, const row_t *row)
-{
-    int i;
-
-    for (i = 0; i < COLUMNS - 1; i++) {
-        printf(i == LOADS ? "%*s  " : "%-*s  ", widths[i], row->cells[i]);
-    }
-    printf("%s\n", row->cells[i]);
-}
-
-static void print_table(apr_pool_t *pool, const apr_array_header_t *portals)
-{
-    row_t *rows = apr_palloc(pool, ((apr_size_t)portals->nelts + 1) * sizeof(*rows));
-    int widths[COLUMNS] = {0};
-    int i;
-
-    memcpy(rows[0].cells, titles, sizeof(titles));
-    for (i = 0; i < portals->nelts; i++) {
-        fill(pool, &APR_ARRAY_IDX(portals, i, b24bg_store_portal_t), &rows[i + 1]);
-    }
-    for (i = 0; i <= portals->nelts; i++) {
-        widen(widths, &rows[i]);
-    }
-    for (i = 0; i <= portals->nelts; i++) {
-        print_row(widths, &rows[i]);
-    }
-}
-
-static json_t *json_time(apr_pool_t *pool, apr_time_t time)
-{
-    return time ? json_string(time_text(pool, time, "%Y-%m-%dT%H:%M:%SZ")) : json_null();
-}
-
-static json_t *json_portal(apr_pool_t *pool, const b24bg_store_portal_t *portal)
-{
-    apr_time_t age = token_age(portal);
-
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:o}", "app", portal->app, "member_id",
-                     portal->member_id, "domain", portal->domain, "state", state_of(portal),
-                     "installed_at", json_time(pool, portal->installed), "last_load_at",
-                     json_time(pool, portal->last_load), "loads", (json_int_t)portal->loads,
-                     "token_age_seconds", age < 0 ? json_null() : json_integer(apr_time_sec(age)));
-}
-
-static b24bgctl_exit_e print_json(apr_pool_t *pool, const apr_array_header_t *portals)
-{
-    json_t *all = json_array();
-    int bad = 0;
-    int i;
-
-    for (i = 0; i < portals->nelts && !bad; i++) {
-        bad = json_array_append_new(
-            all, json_portal(pool, &APR_ARRAY_IDX(portals, i, b24bg_store_portal_t)));
-    }
-    bad = bad || json_dumpf(all, stdout, JSON_INDENT(2));
-    json_decref(all);
-    if (bad) {
-        return b24bgctl_fail(B24BGCTL_CRITICAL, "a portal in the store cannot be written as JSON");
-    }
-    printf("\n");
-    return B24BGCTL_GOOD;
-}
-
-b24bgctl_exit_e b24bgctl_portals(b24bgctl_t *ctl)
-{
-    apr_array_header_t *portals;
-    b24bg_store_t *store;
-    apr_status_t rv;
-    b24bgctl_exit_e code = open_store(ctl, &store);
-
-    if (code != B24BGCTL_GOOD) {
-        return code;
-    }
-    rv = b24bg_store_portals_since(store, ctl->pool, -1, &portals);
-    if (rv != APR_SUCCESS) {
-        return fail_store(store, rv);
-    }
-    qsort(portals->elts, (size_t)portals->nelts, (size_t)portals->elt_size, compare);
-    if (ctl->options[B24BGCTL_JSON]) {
-        return print_json(ctl->pool, portals);
-    }
-    print_table(ctl->pool, portals);
-    return B24BGCTL_GOOD;
-}
-
-/* forget */
+/* Portals */
 
 /* One that is still installed is meant before those that are not: a domain can be given to a new
  * portal when the old one has gone. */
@@ -379,8 +202,8 @@ static apr_status_t look_up(b24bgctl_t *ctl, b24bg_store_t *store, const char *a
     return rv;
 }
 
-static b24bgctl_exit_e find_portal(b24bgctl_t *ctl, b24bg_store_t *store,
-                                   const b24bg_store_portal_t **portal)
+b24bgctl_exit_e b24bgctl_find_portal(b24bgctl_t *ctl, b24bg_store_t *store,
+                                     const b24bg_store_portal_t **portal)
 {
     const char *app = ctl->words[0];
     const char *name = ctl->words[1];
@@ -388,7 +211,7 @@ static b24bgctl_exit_e find_portal(b24bgctl_t *ctl, b24bg_store_t *store,
     apr_status_t rv = look_up(ctl, store, app, portal, &several);
 
     if (rv != APR_SUCCESS) {
-        return fail_store(store, rv);
+        return b24bgctl_store_fail(store, rv);
     }
     if (*portal && !several) {
         return B24BGCTL_GOOD;
@@ -398,50 +221,15 @@ static b24bgctl_exit_e find_portal(b24bgctl_t *ctl, b24bg_store_t *store,
                             "member_id (b24bgctl portals lists them)"
                           : "app \"%s\" has no portal \"%s\" in the store (b24bgctl portals "
                             "lists them)",
-                  b24bg_form_clean(ctl->pool, app, CELL_LONGEST),
-                  b24bg_form_clean(ctl->pool, name, CELL_LONGEST));
+                  b24bg_form_clean(ctl->pool, app, B24BGCTL_CELL_LONGEST),
+                  b24bg_form_clean(ctl->pool, name, B24BGCTL_CELL_LONGEST));
     return B24BGCTL_CRITICAL;
 }
 
-static int has_nothing(const b24bg_store_portal_t *portal)
+apr_interval_time_t b24bgctl_token_age(const b24bg_store_portal_t *portal)
 {
-    return !portal->installed && !*portal->access_token && !*portal->refresh_token &&
-           !*portal->application_token;
-}
-
-static b24bgctl_exit_e wipe(b24bg_store_t *store, const b24bg_store_portal_t *portal)
-{
-    const b24bg_store_reason_t reason = {NULL, "forgotten", "by b24bgctl", apr_time_now(), NULL};
-    apr_status_t rv = b24bg_store_portal_wipe(store, portal->app, portal->member_id, &reason);
-
-    if (rv != APR_SUCCESS) {
-        return fail_store(store, rv);
+    if (!portal->refreshed || !*portal->refresh_token) {
+        return -1;
     }
-    printf("forgotten: portal %s (%s) of app %s; its tokens are wiped.\n"
-           "Servers that are running follow within seconds. Bitrix24 was not told: what is\n"
-           "registered there stays until the application is uninstalled. Installing the\n"
-           "application again brings the portal back.\n",
-           portal->member_id, portal->domain, portal->app);
-    return B24BGCTL_GOOD;
-}
-
-b24bgctl_exit_e b24bgctl_forget(b24bgctl_t *ctl)
-{
-    const b24bg_store_portal_t *portal;
-    b24bg_store_t *store;
-    b24bgctl_exit_e code = open_store(ctl, &store);
-
-    if (code == B24BGCTL_GOOD) {
-        code = find_portal(ctl, store, &portal);
-    }
-    if (code != B24BGCTL_GOOD) {
-        return code;
-    }
-    if (has_nothing(portal)) {
-        printf("nothing to do: portal %s (%s) of app %s has no tokens.\n"
-               "It was uninstalled or forgotten before.\n",
-               portal->member_id, portal->domain, portal->app);
-        return B24BGCTL_GOOD;
-    }
-    return wipe(store, portal);
+    return apr_time_now() > portal->refreshed ? apr_time_now() - portal->refreshed : 0;
 }
