@@ -47,6 +47,13 @@ apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name, const cha
                                apr_time_t now, apr_interval_time_t length, int *mine);
 /* Gives it back early, so that another one need not wait. */
 apr_status_t b24bg_store_release(b24bg_store_t *store, const char *name, const char *holder);
+/* Who has it, or had it last, and until when; APR_NOTFOUND if it was given back or never taken. */
+typedef struct {
+    const char *holder;
+    apr_time_t until;
+} b24bg_store_lease_t;
+apr_status_t b24bg_store_lease_get(b24bg_store_t *store, apr_pool_t *pool, const char *name,
+                                   b24bg_store_lease_t **lease);
 
 /* Inbox: journal records on their way. */
 typedef struct {

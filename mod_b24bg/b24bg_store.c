@@ -123,6 +123,20 @@ apr_status_t b24bg_store_release(b24bg_store_t *store, const char *name, const c
     return b24bg_store_sql_end(store);
 }
 
+apr_status_t b24bg_store_lease_get(b24bg_store_t *store, apr_pool_t *pool, const char *name,
+                                   b24bg_store_lease_t **lease)
+{
+    const void *values[] = {name};
+    b24bg_store_lease_t *found;
+
+    b24bg_store_sql_start(store);
+    found = b24bg_store_sql_get(store, pool, B24BG_SQL_GET_LEASE, values);
+    if (found) {
+        *lease = found;
+    }
+    return store->status;
+}
+
 /* Inbox */
 
 apr_status_t b24bg_store_inbox_add(b24bg_store_t *store, const apr_array_header_t *messages)

@@ -14,6 +14,10 @@
     }
 static_assert(sizeof(apr_time_t) == sizeof(apr_int64_t), "times are bound as numbers");
 
+static const b24bg_store_column_t lease_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_lease_t, holder)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_lease_t, until)},
+};
 static const b24bg_store_column_t message_columns[] = {
     {B24BG_STORE_TEXT, offsetof(b24bg_store_message_t, id)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_message_t, app)},
@@ -104,6 +108,7 @@ static const b24bg_store_column_t command_columns[] = {
 };
 static const b24bg_store_column_t count_columns[] = {{B24BG_STORE_NUMBER, 0}};
 
+static const b24bg_store_shape_t lease_shape = SHAPE(b24bg_store_lease_t, lease_columns);
 static const b24bg_store_shape_t message_shape = SHAPE(b24bg_store_message_t, message_columns);
 static const b24bg_store_shape_t portal_shape = SHAPE(b24bg_store_portal_t, portal_columns);
 /* *_values_shape: what is written, all but the last, which the store makes. */
@@ -146,6 +151,8 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
          "OR b24bg_leases.until > %lld",
          NULL},
     [B24BG_SQL_RELEASE_LEASE] = {"DELETE FROM b24bg_leases WHERE name = %s AND holder = %s", NULL},
+    [B24BG_SQL_GET_LEASE] = {"SELECT holder, until FROM b24bg_leases WHERE name = %s",
+                             &lease_shape},
     [B24BG_SQL_ADD_MESSAGE] = {"INSERT INTO b24bg_inbox (" MESSAGE_COLUMNS ", seq) "
                                "VALUES (%s, %s, %s, %s, %lld, %lld, 0, " CHANGE " - %lld) "
                                "ON CONFLICT (id) DO NOTHING",

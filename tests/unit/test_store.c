@@ -1159,6 +1159,25 @@ static void a_lease_has_one_holder(void **state)
     assert_int_equal(1, mine);
 }
 
+static void a_lease_tells_who_has_it(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_lease_t *lease = NULL;
+
+    assert_int_equal(APR_NOTFOUND, b24bg_store_lease_get(store, unit_pool, "task", &lease));
+    assert_null(lease);
+    assert_int_equal(1, take(store, "one", NOW));
+    OK(store, b24bg_store_lease_get(store, unit_pool, "task", &lease));
+    assert_string_equal("one", lease->holder);
+    assert_true(lease->until == NOW + 10 * SECOND);
+    assert_int_equal(1, take(store, "other", NOW + 20 * SECOND)); /* it was over, and still told */
+    OK(store, b24bg_store_lease_get(store, unit_pool, "task", &lease));
+    assert_string_equal("other", lease->holder);
+    OK(store, b24bg_store_release(store, "task", "other"));
+    assert_int_equal(APR_NOTFOUND, b24bg_store_lease_get(store, unit_pool, "task", &lease));
+    assert_int_equal(APR_NOTFOUND, b24bg_store_lease_get(store, unit_pool, "another", &lease));
+}
+
 /* Inbox */
 
 static void a_message_is_added_once(void **state)
@@ -2188,6 +2207,13 @@ static apr_status_t call_release(b24bg_store_t *store)
     return b24bg_store_release(store, "task", "one");
 }
 
+static apr_status_t call_lease_get(b24bg_store_t *store)
+{
+    b24bg_store_lease_t *lease;
+
+    return b24bg_store_lease_get(store, unit_pool, "task", &lease);
+}
+
 static apr_status_t call_inbox_add(b24bg_store_t *store)
 {
     b24bg_store_message_t message = message_of(1, NOW);
@@ -2371,6 +2397,7 @@ static const struct {
     apr_status_t (*call)(b24bg_store_t *store);
 } calls[] = {
     CALL(lease),
+    CALL(lease_get),
     CALL(release),
     CALL(inbox_add),
     CALL(inbox_due),
@@ -2576,6 +2603,7 @@ int main(void)
     UNIT_ADD_ROWS(null_texts_are_empty, sides);
     UNIT_ADD_ROWS(registrations_and_budgets_hold_any_text, sides);
     UNIT_ADD_ROWS(a_lease_has_one_holder, sides);
+    UNIT_ADD_ROWS(a_lease_tells_who_has_it, sides);
     UNIT_ADD_ROWS(a_lease_is_won_by_one, sides);
     UNIT_ADD_ROWS(a_message_is_added_once, sides);
     UNIT_ADD_ROWS(messages_come_in_their_order, sides);
