@@ -39,6 +39,7 @@ typedef enum {
     B24BGCTL_TIMEOUT,
     B24BGCTL_CA_FILE,
     B24BGCTL_ERROR_URL,
+    B24BGCTL_WEBHOOK,
     B24BGCTL_OPTION_COUNT
 } b24bgctl_option_e;
 

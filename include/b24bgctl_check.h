@@ -53,4 +53,8 @@ void b24bgctl_check_tls(b24bgctl_check_t *check, const b24bgctl_result_t *result
 /* b24bgctl_check_frame.c: the headers by which a browser refuses a frame or takes its rights. */
 void b24bgctl_check_frame(b24bgctl_check_t *check, const b24bgctl_result_t *result);
 
+/* b24bgctl_check_webhook.c: asks the portal what placements it offers. */
+int b24bgctl_is_webhook(const b24bgctl_check_t *check, const char *url);
+void b24bgctl_check_webhook(b24bgctl_check_t *check, const char *webhook);
+
 #endif

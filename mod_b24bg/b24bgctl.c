@@ -44,6 +44,8 @@ static const struct {
      "the page in the administrator's browser, not\nthe event ONAPPINSTALL"},
     {B24BGCTL_ERROR_URL, CHECK, "error-url", "URL*",
      "the error URL, to be looked at too; a GET without\nan error code changes nothing"},
+    {B24BGCTL_WEBHOOK, CHECK, "webhook", "URL*",
+     "https://PORTAL/rest/USER/CODE/: ask the portal,\ntoo, what placements it offers"},
     {B24BGCTL_PORTAL, ASKING, "portal", "MEMBER_ID", "32 hexadecimal digits"},
     {B24BGCTL_PORTAL, ASKING, "member-id", "MEMBER_ID", "the same"},
     {B24BGCTL_DOMAIN, ASKING, "domain", "HOST[:PORT]", "the portal's host"},

@@ -376,9 +376,28 @@ static b24bgctl_exit_e print_json(const b24bgctl_check_t *check, b24bgctl_exit_e
     return worst;
 }
 
-static int prepare(b24bgctl_t *ctl, b24bgctl_check_t *check, const char **error_url)
+/* What else is to be looked at; NULL: not asked for. */
+typedef struct {
+    const char *error_url; /* may hold a key */
+    const char *webhook;   /* secret */
+} extras_t;
+
+static int get_extras(b24bgctl_t *ctl, const b24bgctl_check_t *check, extras_t *extras)
 {
-    const char *given = ctl->options[B24BGCTL_ERROR_URL];
+    const char *error_url = ctl->options[B24BGCTL_ERROR_URL];
+    const char *webhook = ctl->options[B24BGCTL_WEBHOOK];
+
+    extras->error_url = extras->webhook = NULL;
+    if ((error_url && !b24bgctl_url(ctl, "--error-url", error_url, &extras->error_url)) ||
+        (webhook && !b24bgctl_url(ctl, "--webhook", webhook, &extras->webhook))) {
+        return 0;
+    }
+    return !webhook || b24bgctl_is_webhook(check, extras->webhook) ||
+           b24bgctl_refuse(B24BGCTL_WEBHOOK, "https://PORTAL/rest/USER/CODE/ is allowed");
+}
+
+static int prepare(b24bgctl_t *ctl, b24bgctl_check_t *check)
+{
     const char *portal;
 
     memset(check, 0, sizeof(*check));
@@ -386,29 +405,35 @@ static int prepare(b24bgctl_t *ctl, b24bgctl_check_t *check, const char **error_
     check->findings = apr_array_make(ctl->pool, 16, sizeof(b24bgctl_finding_t));
     check->shortest = check->median = check->longest = -1;
     if (!b24bgctl_facts(ctl, &check->facts) || !b24bgctl_manner(ctl, &check->manner) ||
-        !b24bgctl_url(ctl, "URL", ctl->words[0], &check->facts.url) ||
-        (given && !b24bgctl_url(ctl, "--error-url", given, error_url))) {
+        !b24bgctl_url(ctl, "URL", ctl->words[0], &check->facts.url)) {
         return 0;
     }
     check->manner.keep = 1;
     portal = apr_pstrcat(ctl->pool, check->facts.old ? "http://" : "https://", check->facts.domain,
                          "/", NULL);
-    return b24bgctl_origin(ctl->pool, check->facts.url, &check->worker) &&
-           b24bgctl_origin(ctl->pool, portal, &check->portal);
+    if (b24bgctl_origin(ctl->pool, check->facts.url, &check->worker) &&
+        b24bgctl_origin(ctl->pool, portal, &check->portal)) {
+        return 1;
+    }
+    b24bgctl_fail(B24BGCTL_USAGE, "URL, or --domain: its host cannot be read");
+    return 0;
 }
 
 b24bgctl_exit_e b24bgctl_check(b24bgctl_t *ctl)
 {
-    const char *error_url = NULL;
     b24bgctl_check_t check;
     b24bgctl_exit_e worst;
+    extras_t extras;
 
-    if (!prepare(ctl, &check, &error_url)) {
+    if (!prepare(ctl, &check) || !get_extras(ctl, &check, &extras)) {
         return B24BGCTL_USAGE;
     }
     check_worker(&check);
-    if (error_url) {
-        check_error_url(&check, error_url);
+    if (extras.error_url) {
+        check_error_url(&check, extras.error_url);
+    }
+    if (extras.webhook) {
+        b24bgctl_check_webhook(&check, extras.webhook);
     }
     worst = worst_of(&check);
     if (ctl->options[B24BGCTL_JSON]) {

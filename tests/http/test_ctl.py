@@ -78,7 +78,7 @@ def test_help_is_enough():
     assert {name for name, _ in everything} == {
         "url", "count", "seconds", "variant", "page", "portal", "member-id", "domain", "token",
         "access-token", "refresh-token", "auth-server", "uri", "old", "timeout", "ca-file", "json",
-        "error-url",
+        "error-url", "webhook",
         "store", "state-dir", "help", "version"}
     for command in COMMANDS:
         for name, value in everything - shown[command]:

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 from httpd import TWO_LOCATIONS, free_port
-from test_ctl import (CRITICAL, GOOD, HIDDEN, KEY, NEW, OTHER, USAGE, WARNING, Receiver, check_same,
-                      ctl, query_of, rendered)
+from test_ctl import (CRITICAL, GOOD, HIDDEN, KEY, NEW, OTHER, SECRETS, USAGE, WARNING, Receiver,
+                      check_same, ctl, query_of, rendered)
 
-from portal import worker_post
+from portal import Simulator, worker_post
 
 CSP = "Content-Security-Policy"
 PAGE = b"<!DOCTYPE html><html><body><p>worker</p></body></html>"
@@ -124,6 +124,8 @@ def test_json(worker):
     ("file:/not/there", "URL: the file cannot be read"), ("http://h/ --timeout 0", "--timeout: "),
     (f"http://h/ --error-url ftp://h/{KEY}", "--error-url: a URL that begins"),
     ("http://h/ --error-url env:B24BG_NOT_THERE", "--error-url: there is no such variable"),
+    (f"http://h/ --webhook https://h/rest/{KEY}", "--webhook: https://PORTAL/rest/USER/CODE/ is"),
+    (f"http://h/ --webhook ftp://h/rest/1/{KEY}/", "--webhook: a URL that begins"),
     ("http://h/ --domain https://h", "--domain: "), ("http://h/ --portal 1", "--portal: "),
 ])
 def test_usage(words, complaint):
@@ -433,6 +435,51 @@ def test_error_url_that_does_not_answer(worker):
     found = check(f"{worker.url}/w", "--error-url", f"http://127.0.0.1:{free_port()}/{KEY}",
                   code=CRITICAL)
     assert only(found, "critical", "error-url").startswith("no answer: ")
+
+
+# the portal, by webhook
+
+
+@pytest.fixture
+def portal():
+    with Simulator() as bitrix:
+        yield bitrix, bitrix.add_portal()
+
+
+def test_a_webhook_is_no_application(worker, portal):
+    bitrix, at = portal
+    hook = bitrix.add_hook(at)
+    SECRETS.append(hook.split("/")[-2])
+    [text] = texts(check(f"{worker.url}/w", "--webhook", hook), "note", "webhook")
+    assert "answers WRONG_AUTH_TYPE, as it does to every webhook" in text
+    assert "wants an application's OAuth token" in text and "install the application" in text
+
+
+def test_a_webhook_that_was_deleted(worker, portal):
+    found = check(f"{worker.url}/w", "--webhook", f"{portal[1].client_endpoint}1/{KEY}/",
+                  code=CRITICAL)
+    assert "NO_AUTH_FOUND" in only(found, "critical", "webhook")
+
+
+def test_a_portal_out_of_reach(worker):
+    found = check(f"{worker.url}/w", "--webhook", f"http://127.0.0.1:{free_port()}/rest/1/{KEY}/",
+                  code=WARNING)
+    assert "network" in only(found, "warning", "webhook")
+
+
+@pytest.mark.parametrize("placements, severity", [
+    (["LEFT_MENU", "PAGE_BACKGROUND_WORKER"], "ok"), (["LEFT_MENU"], "critical")])
+def test_what_a_portal_offers(worker, placements, severity):
+    """Bitrix24 does not say it to a webhook today; should it ever, it is understood."""
+    with Worker() as other:
+        threading.Thread(target=other.serve_forever, args=(0.02,), daemon=True).start()
+        other.headers = {"Content-Type": "application/json"}
+        other.page = json.dumps({"result": placements}).encode()
+        found = check(f"{worker.url}/w", "--webhook", f"{other.url}/rest/1/{KEY}/",
+                      code=CODES[severity])
+        other.shutdown()
+    assert texts(found, severity, "webhook")[0].startswith("the portal answers, and ")
+    assert other.paths() == [f"/rest/1/{KEY}/placement.list"]
 
 
 def test_urls_from_elsewhere(worker, tmp_path):
