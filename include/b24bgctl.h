@@ -40,6 +40,7 @@ typedef enum {
     B24BGCTL_CA_FILE,
     B24BGCTL_ERROR_URL,
     B24BGCTL_WEBHOOK,
+    B24BGCTL_DRY_RUN,
     B24BGCTL_OPTION_COUNT
 } b24bgctl_option_e;
 
@@ -82,6 +83,14 @@ const char *b24bgctl_age_text(apr_pool_t *pool, apr_interval_time_t age);
 /* b24bgctl_portals.c */
 b24bgctl_exit_e b24bgctl_portals(b24bgctl_t *ctl);
 b24bgctl_exit_e b24bgctl_forget(b24bgctl_t *ctl);
+
+/* b24bgctl_status.c */
+b24bgctl_exit_e b24bgctl_status(b24bgctl_t *ctl);
+
+/* b24bgctl_command.c: they need a background task that carries them out. */
+b24bgctl_exit_e b24bgctl_bind(b24bgctl_t *ctl);
+b24bgctl_exit_e b24bgctl_unbind(b24bgctl_t *ctl);
+b24bgctl_exit_e b24bgctl_rebind(b24bgctl_t *ctl);
 
 /* b24bgctl_check.c */
 b24bgctl_exit_e b24bgctl_check(b24bgctl_t *ctl);

@@ -19,7 +19,12 @@ enum {
     NOTICE = 16,
     INSTALL = 32,
     CHECK = 64,
-    ON_STORE = PORTALS | FORGET,
+    STATUS = 128,
+    BIND = 256,
+    UNBIND = 512,
+    REBIND = 1024,
+    WAITING = BIND | UNBIND | REBIND,
+    ON_STORE = PORTALS | FORGET | STATUS | WAITING,
     FORMS = LOAD | SLOW | INSTALL,
     SENDING = FORMS | NOTICE,
     ASKING = SENDING | CHECK,
@@ -59,8 +64,10 @@ static const struct {
     {B24BGCTL_OLD, FORMS | CHECK, "old", NULL,
      "a portal of the old generation: http, no\napplication token, no endpoint, no scope"},
     {B24BGCTL_TIMEOUT, ASKING, "timeout", "SECONDS", "longest wait for the answer (20)"},
+    {B24BGCTL_DRY_RUN, WAITING, "dry-run", NULL, "only ask the portal, and say what would be done"},
+    {B24BGCTL_TIMEOUT, WAITING, "timeout", "SECONDS", "longest wait for the result (60)"},
     {B24BGCTL_CA_FILE, ASKING, "ca-file", "FILE", "certificates to trust, not the system's"},
-    {B24BGCTL_JSON, PORTALS | CHECK, "json", NULL, "for programs"},
+    {B24BGCTL_JSON, PORTALS | STATUS | CHECK, "json", NULL, "for programs"},
     {B24BGCTL_STORE, ON_STORE, "store", "STORE",
      "/path/to/b24bg.db, sqlite3:PATH, or\npgsql:\"host=... dbname=...\"\n"
      "(/var/lib/b24bg/b24bg.db)"},
@@ -88,6 +95,15 @@ static const struct {
     "PGPASSWORD or ~/.pgpass.\n\n"                                                                 \
     "Exit code: 0 done, 2 no store or it failed, 3 usage.\n"
 
+#define WAITING_NOTE                                                                               \
+    "PORTAL is a member_id or a domain. The command is left in the store; the\n"                   \
+    "background task of an Apache that runs carries it out, and its result is\n"                   \
+    "printed. If none comes in time the command is withdrawn.\n\n"                                 \
+    "Root becomes the owner of the SQLite file first. A password of PostgreSQL\n"                  \
+    "belongs into PGPASSWORD or ~/.pgpass.\n\n"                                                    \
+    "Exit code: 0 done, 1 done or under way, with a warning, 2 failed, or no result,\n"            \
+    "3 usage.\n"
+
 static const struct command_t {
     const char *name;
     const char *kind; /* second word, or NULL */
@@ -98,6 +114,43 @@ static const struct command_t {
     const char *summary;
     const char *help;
 } commands[] = {
+    {"status", NULL, "", 0, STATUS, b24bgctl_status, "where every registration stands",
+     "The first line is for monitoring: OK, WARNING or CRITICAL. Then a line for each\n"
+     "registration: app, domain, member_id, user if it is a personal one, state, since\n"
+     "when, when the portal was last asked, last notice, last rebind, age of the\n"
+     "refresh token (worth nothing after 180 days), what happens next, and of one that\n"
+     "is blocked why, and what to do. Times are UTC.\n\n"
+     "States: unknown, bound, suspect, lost, binding, unbound, blocked. Reasons of\n"
+     "blocked: no-token, not-admin, wrong-app, payment, daily-cap, uninstalled,\n"
+     "foreign-handler, refused.\n\n"
+     "--json: an object with exactly these members:\n"
+     "  status         \"ok\", \"warning\" or \"critical\"\n"
+     "  summary        text, the first line\n"
+     "  background     object:\n"
+     "    alive        true if a background task is at work\n"
+     "    holder       text, its name; null if there is none\n"
+     "    until_at     text, 2026-01-31T09:00:00Z: its lease ends then; null\n"
+     "  registrations  array of objects:\n"
+     "    app          text\n"
+     "    member_id    text, 32 hexadecimal digits\n"
+     "    domain       text, host or host:port; null if the portal is not known\n"
+     "    user_id      whole number; null for the general registration\n"
+     "    severity     \"ok\", \"warning\" or \"critical\"\n"
+     "    state        text, one of the states\n"
+     "    reason       text, one of the reasons; \"\"\n"
+     "    detail       text, why; \"\"\n"
+     "    remedy       text, what to do; \"\"\n"
+     "    since_at     text, 2026-01-31T09:00:00Z; null\n"
+     "    checked_at   the same, the portal was last asked; null\n"
+     "    noticed_at   the same, last notice; null\n"
+     "    rebound_at   the same, last rebind; null\n"
+     "    due_at       the same, next step; null\n"
+     "    token_age_seconds  whole number; null without a refresh token\n\n"
+     "Apache may run or not. Root becomes the owner of the SQLite file first. A\n"
+     "password of PostgreSQL belongs into PGPASSWORD or ~/.pgpass.\n\n"
+     "Exit code: 0 all are bound, or taken away by command or uninstallation;\n"
+     "1 unknown, suspect, binding, a token older than 150 days, or no background task\n"
+     "at work; 2 lost or blocked, or the store failed; 3 usage.\n"},
     {"portals", NULL, "", 0, PORTALS, b24bgctl_portals, "the portals in the store, a line each",
      "Times are UTC. LAST LOAD and LOADS are brought up to date once a minute.\n"
      "TOKEN AGE is the refresh token's, in minutes, hours or days; it is worth\n"
@@ -116,6 +169,18 @@ static const struct command_t {
      "once, without a question; servers that are running follow within seconds. Its\n"
      "line stays, as uninstalled. Bitrix24 is not told. Installing the application\n"
      "again brings the portal back.\n\n" STORE_NOTE},
+    {"bind", NULL, "APP PORTAL", 2, BIND, b24bgctl_bind, "register the worker at a portal now",
+     "Registers the worker now, also where it was blocked or taken away. It may exceed\n"
+     "the binds that B24bgRebindBackoff allows a day, once. What is registered already\n"
+     "stays; somebody else's handler is left alone. From then on the registration is\n"
+     "looked after again.\n\n" WAITING_NOTE},
+    {"unbind", NULL, "APP PORTAL", 2, UNBIND, b24bgctl_unbind, "take the registration away",
+     "Takes the registration away and keeps it so, also after another installation,\n"
+     "until b24bgctl bind. Somebody else's handler is left alone.\n\n" WAITING_NOTE},
+    {"rebind", NULL, "APP PORTAL", 2, REBIND, b24bgctl_rebind, "take it away, register it anew",
+     "Takes away what is registered, somebody else's handler of this application too,\n"
+     "and registers the worker with a new key in its error URL. It may exceed the\n"
+     "binds that B24bgRebindBackoff allows a day, once.\n\n" WAITING_NOTE},
     {"check", NULL, "URL*", 1, CHECK, b24bgctl_check, "what a browser meets at the worker URL",
      "URL is the public worker URL. A line for each finding: ok, note, warning or\n"
      "critical, what was looked at, what it is, and a remedy. Looked at are the URL\n"
@@ -330,12 +395,24 @@ static int is_command(const char *name)
     return 0;
 }
 
+/* The commands that take an option, under any name or with any help. */
+static unsigned takers_of(b24bgctl_option_e option)
+{
+    unsigned takers = 0;
+    int i;
+
+    for (i = 0; i < COUNT_OF(options); i++) {
+        takers |= options[i].option == option ? options[i].takers : 0;
+    }
+    return takers;
+}
+
 static b24bgctl_exit_e check_command(b24bgctl_t *ctl, const struct command_t *command)
 {
     int i;
 
     for (i = 0; i < COUNT_OF(options); i++) {
-        if (ctl->options[options[i].option] && !(options[i].takers & command->bit)) {
+        if (ctl->options[options[i].option] && !(takers_of(options[i].option) & command->bit)) {
             return usage(full_name(ctl->pool, command),
                          apr_pstrcat(ctl->pool, " does not take --", options[i].name, NULL));
         }

@@ -35,7 +35,7 @@ KEY = "k7QmVx0cN2sR9tLwYb4Hd"
 HIDDEN = "correct-horse-battery"
 SECRETS = [ACCESS, REFRESH, TOKEN, KEY, HIDDEN]
 
-COMMANDS = ["portals", "forget", "check", "simulate load", "simulate slow", "simulate notice",
+COMMANDS = ["status", "portals", "forget", "bind", "unbind", "rebind", "check", "simulate load", "simulate slow", "simulate notice",
             "simulate install"]
 as_root = pytest.mark.skipif(not running_as_root(), reason="only root can become somebody else")
 
@@ -78,7 +78,7 @@ def test_help_is_enough():
     assert {name for name, _ in everything} == {
         "url", "count", "seconds", "variant", "page", "portal", "member-id", "domain", "token",
         "access-token", "refresh-token", "auth-server", "uri", "old", "timeout", "ca-file", "json",
-        "error-url", "webhook",
+        "error-url", "dry-run", "webhook",
         "store", "state-dir", "help", "version"}
     for command in COMMANDS:
         for name, value in everything - shown[command]:

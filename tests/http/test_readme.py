@@ -472,14 +472,22 @@ def test_who_gets_the_page(telephony, mode):
 
 
 def test_the_ctl_commands_work(telephony):
+    """With an application that is registered, at a portal that can be reached."""
+    name, telephony.portal = telephony.portal.host, telephony.bitrix.add_portal()
+    urls = re.findall(r"^ +B24bg(?:Worker|Error)URL .*\n",
+                      next(text for text in blocks("configuration") if "WorkerURL" in text), re.M)
+    assert len(urls) == 2
+    telephony.text = (telephony.text.replace("</B24bgApp>", "".join(urls) + "</B24bgApp>")
+                      .replace(name, telephony.portal.host))
     server = telephony.start()
     telephony.installed()
+    telephony.logged("B24BG0320")
     server.expect("B24BG0203")
     state = telephony.here("--state-dir /var/lib/b24bg")
     for line in lines("ctl"):
         line = line.replace("https://worker.example.com", f"http://127.0.0.1:{server.port}")
-        if "forget" in line:
-            line = line.replace(telephony.portal.host, telephony.portal.domain)
+        if line.startswith("sudo "):
+            line = line.replace(name, telephony.portal.domain)
         output = shell(f"{line} {state}" if line.startswith("sudo ") else line)
         if "--json" in line:
             assert json.loads(output)[0]["domain"] == telephony.portal.domain
@@ -491,7 +499,8 @@ def test_the_ctl_commands_work(telephony):
     assert commands == {("simulate", kind) for kind in ("load", "notice", "install")}
     for line in lines("ctl"):
         words = shlex.split(line.removeprefix("sudo "))
-        assert words[0] == "b24bgctl" and words[1] in ("portals", "forget", "check", "simulate")
+        assert words[0] == "b24bgctl" and words[1] in (
+            "status", "portals", "bind", "unbind", "rebind", "forget", "check", "simulate")
 
 
 def test_the_ctl_output_is_real(telephony):

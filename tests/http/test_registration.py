@@ -485,6 +485,17 @@ def test_commands(bitrix, server):
     server.check_agrees(portal)
 
 
+def test_status_tells_where_it_stands(bitrix, server):
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    first, line = server.ctl("status").splitlines()
+    assert first == "OK - 1 portal registered"
+    assert line.startswith(f"telephony {portal.domain} {portal.member_id}: bound (registered) ")
+    server.ctl("unbind", "telephony", portal.domain)
+    first, line = server.ctl("status").splitlines()
+    assert first == "OK - 0 portals registered, 1 taken away by command"
+
+
 def test_uninstalling_ends_it(bitrix, server):
     portal = bitrix.add_portal()
     server.bound(portal)
