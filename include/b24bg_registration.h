@@ -16,6 +16,9 @@
 #define B24BG_REGISTRATION_PERDAY_MAX 24
 /* In it at most perday confirmed binds are made: spec.md section 3. */
 #define B24BG_REGISTRATION_DAY apr_time_from_sec(24 * 3600)
+/* Of questions in vain about what may not be lost at all, each so manieth is told as a failure:
+ * with 60 s for the first delay that is after half an hour, and then every few hours. */
+#define B24BG_REGISTRATION_TOLD_EVERY 5
 /* Shortest wait after a failure, also with a first delay of 0, which cannot be doubled. A portal
  * takes two calls a second (protocol.md 8.1). */
 #define B24BG_REGISTRATION_RETRY_LEAST apr_time_from_sec(2)
@@ -111,6 +114,7 @@ typedef enum {
     B24BG_TELL_DISABLED, /* confirmed lost, or (B24bgRebind off) kept by an errorHandlerUrl that is
                             not ours */
     B24BG_TELL_REBOUND,
+    B24BG_TELL_UNREACHABLE,   /* in doubt, and the portal cannot be asked just now */
     B24BG_TELL_FALSE_ALARM,   /* a notice or silence, and the row is there */
     B24BG_TELL_REBIND_FAILED, /* this attempt; `due` says when the next one is */
     B24BG_TELL_BLOCKED,

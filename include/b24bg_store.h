@@ -196,6 +196,8 @@ typedef struct {
     int forced;
     const char *binds;   /* times of confirmed binds, newest first: microseconds, space between */
     const char *command; /* id of the command that is being carried out, or "" */
+    const char *urls;    /* the HANDLER and, behind a space, the base of the errorHandlerUrl that it
+                            was bound with; "" */
     apr_int64_t change;  /* set by the store; 0: it is not there yet */
 } b24bg_store_registration_t;
 /* Inserts it (change == 0) or replaces what is there, if nobody else has changed it since it was

@@ -6,6 +6,7 @@
  *   b24bg_task_call.c          one call on a portal: expired tokens, renamed portals
  *   b24bg_task_registration.c  registrations: events in, calls out
  *   b24bg_task_find.c          what placement.get shows -> whose it is
+ *   b24bg_task_configuration.c registrations that a changed configuration asks for, or no longer
  *   b24bg_task_command.c       commands of b24bgctl
  *   b24bg_task_tell.c          what is told of a registration: log, history, alert command
  *   b24bg_task_table.c         store -> table -> store, silence and the age of tokens
@@ -53,6 +54,7 @@ struct b24bg_task_t {
     int retrying;     /* of these jobs, those whose last attempt failed */
     apr_time_t registrations_due;
     apr_time_t commands_due;
+    int configuration_compared;
 
     b24bg_alerts_t *alerts;
 
@@ -146,6 +148,8 @@ void b24bg_task_find(apr_pool_t *pool, const b24bg_task_app_t *app,
 
 /* 1 if this app's portals get registrations, and one for this user. */
 int b24bg_task_wants(const b24bg_task_app_t *app, apr_int64_t user);
+/* What b24bg_store_registration_t.urls has of a registration that is as configured. */
+const char *b24bg_task_urls(apr_pool_t *pool, const b24bg_task_app_t *app, apr_int64_t user);
 /* The registrations that an app wants at a portal, those of the store, or new ones with change 0;
  * b24bg_store_registration_t. Those that it no longer wants are in it as well. NULL: the store
  * failed. */
@@ -166,6 +170,11 @@ int b24bg_task_settled(const b24bg_store_registration_t *registration);
 const char *b24bg_task_take_portal(b24bg_task_t *task, const b24bg_store_portal_t *portal,
                                    apr_pool_t *pool);
 void b24bg_task_leave_portal(b24bg_task_t *task, const char *name);
+
+/* b24bg_task_configuration.c */
+
+/* Once for each task that has the lease: what another configuration has left. */
+void b24bg_task_compare_configuration(b24bg_task_t *task, apr_pool_t *scratch);
 
 /* b24bg_task_command.c */
 

@@ -305,12 +305,20 @@ static void done(turn_t *turn)
     act(turn, B24BG_ACTION_READ_BACK);
 }
 
+/* Where nothing is known to be lost, the first question in vain is told, and one that stays so. */
 static void again(turn_t *turn)
 {
-    if (known_lost(turn->row) || turn->answered == B24BG_ACTION_UNBIND) {
-        fail(turn, turn->row->state);
-    } else {
-        later(turn, turn->row->state);
+    b24bg_registration_t *row = turn->row;
+
+    if (known_lost(row) || turn->answered == B24BG_ACTION_UNBIND) {
+        fail(turn, row->state);
+        return;
+    }
+    later(turn, row->state);
+    if (row->attempts == 1) {
+        tell(turn, B24BG_TELL_UNREACHABLE);
+    } else if (row->attempts % B24BG_REGISTRATION_TOLD_EVERY == 0) {
+        tell(turn, B24BG_TELL_REBIND_FAILED);
     }
 }
 
@@ -506,13 +514,12 @@ static int unfinished(const b24bg_registration_t *row, const b24bg_registration_
 int b24bg_registration_is_due(const b24bg_registration_t *registration, apr_time_t now,
                               const b24bg_registration_policy_t *policy)
 {
-    apr_interval_time_t longest = longest_delay(policy);
+    apr_interval_time_t longest = registration->reason == B24BG_BLOCKED_DAILY_CAP
+                                      ? B24BG_REGISTRATION_DAY
+                                      : longest_delay(policy);
 
     if (registration->under_way || !unfinished(registration, policy)) {
         return 0;
-    }
-    if (longest < B24BG_REGISTRATION_DAY) {
-        longest = B24BG_REGISTRATION_DAY;
     }
     return now >= registration->due || registration->due - now > longest;
 }

@@ -57,10 +57,11 @@ static const char *const step_2[] = {
 static const char *const step_3[] = {
     ADD_REGISTRATION_TEXT("detail", ""), ADD_REGISTRATION_TEXT("goal", "keep"),
     ADD_REGISTRATION_TEXT("next_key_hash", ""), ADD_REGISTRATION_TEXT("binds", ""),
-    ADD_REGISTRATION_TEXT("command", ""), ADD_REGISTRATION_NUMBER("since"),
-    ADD_REGISTRATION_NUMBER("noticed"), ADD_REGISTRATION_NUMBER("rebound"),
-    ADD_REGISTRATION_NUMBER("warned"), ADD_REGISTRATION_NUMBER("was_bound"),
-    ADD_REGISTRATION_NUMBER("forced"), ADD_REGISTRATION_NUMBER("change"),
+    ADD_REGISTRATION_TEXT("command", ""), ADD_REGISTRATION_TEXT("urls", ""),
+    ADD_REGISTRATION_NUMBER("since"), ADD_REGISTRATION_NUMBER("noticed"),
+    ADD_REGISTRATION_NUMBER("rebound"), ADD_REGISTRATION_NUMBER("warned"),
+    ADD_REGISTRATION_NUMBER("was_bound"), ADD_REGISTRATION_NUMBER("forced"),
+    ADD_REGISTRATION_NUMBER("change"),
     /* No two rows may have the same change, and 0 is none. Each row took a number when it was put,
      * so these have all been given out before. */
     "UPDATE b24bg_registrations SET change = (SELECT COUNT(*) FROM b24bg_registrations AS other "

@@ -88,6 +88,7 @@ static const b24bg_store_column_t registration_columns[] = {
     {B24BG_STORE_SMALL, offsetof(b24bg_store_registration_t, forced)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, binds)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, command)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_registration_t, urls)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_registration_t, change)},
 };
 static const b24bg_store_column_t budget_columns[] = {
@@ -137,7 +138,7 @@ static const b24bg_store_shape_t count_shape = SHAPE(apr_int64_t, count_columns)
 #define REGISTRATION_COLUMNS                                                                       \
     "app, member_id, user_id, state, reason, detail, goal, key_hash, next_key_hash, "              \
     "old_key_hash, old_key_until, since, bound, checked, noticed, rebound, due, warned, "          \
-    "attempts, was_bound, forced, binds, command"
+    "attempts, was_bound, forced, binds, command, urls"
 #define BUDGET_COLUMNS "app, member_id, user_id, source, used, start"
 #define COMMAND_COLUMNS "id, app, member_id, verb, created, result"
 
@@ -242,7 +243,7 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
     [B24BG_SQL_PUT_REGISTRATION] =
         {"INSERT INTO b24bg_registrations (" REGISTRATION_COLUMNS ", change) "
          "VALUES (%s, %s, %lld, %s, %s, %s, %s, %s, %s, %s, %lld, %lld, %lld, %lld, "
-         "%lld, %lld, %lld, %lld, %lld, %lld, %lld, %s, %s, " CHANGE ") "
+         "%lld, %lld, %lld, %lld, %lld, %lld, %lld, %s, %s, %s, " CHANGE ") "
          "ON CONFLICT (app, member_id, user_id) DO UPDATE SET state = excluded.state, "
          "reason = excluded.reason, detail = excluded.detail, goal = excluded.goal, "
          "key_hash = excluded.key_hash, next_key_hash = excluded.next_key_hash, "
@@ -251,7 +252,7 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
          "noticed = excluded.noticed, rebound = excluded.rebound, due = excluded.due, "
          "warned = excluded.warned, attempts = excluded.attempts, "
          "was_bound = excluded.was_bound, forced = excluded.forced, binds = excluded.binds, "
-         "command = excluded.command, change = excluded.change",
+         "command = excluded.command, urls = excluded.urls, change = excluded.change",
          &registration_values_shape},
     [B24BG_SQL_REGISTRATIONS_OF_PORTAL] = {"SELECT " REGISTRATION_COLUMNS
                                            ", change FROM b24bg_registrations "

@@ -191,8 +191,8 @@ static int may_go_on(const b24bg_task_t *task)
 /* What a step does, in this order. Reading comes first: a store that cannot be written to can
  * mostly be read. Calls are moved on behind all that may start one. */
 static void (*const before_calls[])(b24bg_task_t *task, apr_pool_t *scratch) = {
-    b24bg_task_import_journal, b24bg_task_work_inbox, b24bg_task_work_commands,
-    b24bg_task_work_registrations};
+    b24bg_task_import_journal, b24bg_task_compare_configuration, b24bg_task_work_inbox,
+    b24bg_task_work_commands, b24bg_task_work_registrations};
 static void (*const after_calls[])(b24bg_task_t *task, apr_pool_t *scratch) = {
     b24bg_task_refresh_table, b24bg_task_watch, housekeep};
 

@@ -106,6 +106,12 @@ int b24bg_task_settled(const b24bg_store_registration_t *registration)
 
 /* Which ones there are */
 
+const char *b24bg_task_urls(apr_pool_t *pool, const b24bg_task_app_t *app, apr_int64_t user)
+{
+    return apr_pstrcat(pool, b24bg_value_handler_url(pool, app->worker_url, user), " ",
+                       app->error_url, NULL);
+}
+
 int b24bg_task_wants(const b24bg_task_app_t *app, apr_int64_t user)
 {
     int i;
@@ -148,7 +154,7 @@ static void add_new(apr_array_header_t *registrations, const b24bg_task_app_t *a
     row->user_id = user;
     row->state = b24bg_registration_state_name(B24BG_REGISTRATION_UNKNOWN);
     row->goal = b24bg_registration_goal_name(B24BG_GOAL_KEEP);
-    row->reason = row->detail = row->binds = row->command = "";
+    row->reason = row->detail = row->binds = row->command = row->urls = "";
     row->key_hash = row->next_key_hash = row->old_key_hash = "";
 }
 
@@ -290,6 +296,9 @@ static void note_answer(job_t *job, b24bg_registration_event_e event,
 {
     if (event == B24BG_EVENT_FOUND_NEW) {
         confirm_key(job);
+    }
+    if (event == B24BG_EVENT_FOUND_NEW || event == B24BG_EVENT_FOUND_OURS) {
+        job->row.urls = b24bg_task_urls(job->pool, job->app, job->row.user_id);
     }
     if (step->tell == B24BG_TELL_REBOUND) {
         job->row.rebound = job->task->now;

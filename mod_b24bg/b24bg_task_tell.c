@@ -13,6 +13,7 @@ static const struct {
     [B24BG_TELL_BOUND] = {"bound", NULL, -1},
     [B24BG_TELL_DISABLED] = {"disabled", "disabled", -1},
     [B24BG_TELL_REBOUND] = {"rebound", "rebound", B24BG_REBIND_OK},
+    [B24BG_TELL_UNREACHABLE] = {NULL, NULL, -1},
     [B24BG_TELL_FALSE_ALARM] = {"false-alarm", NULL, -1},
     [B24BG_TELL_REBIND_FAILED] = {"rebind-failed", "rebind-failed", B24BG_REBIND_FAILED},
     [B24BG_TELL_BLOCKED] = {"blocked", "blocked", B24BG_REBIND_BLOCKED},
@@ -89,6 +90,16 @@ static void log_failed(b24bg_task_t *task, const char *whose,
         registration->detail);
 }
 
+static void log_unreachable(b24bg_task_t *task, const char *whose,
+                            const b24bg_store_registration_t *registration)
+{
+    b24bg_task_say(
+        task, B24BG_LOG_WARNING,
+        "B24BG0317: the portal cannot be asked what is registered, it is tried again: %s "
+        "error=\"%s\"",
+        whose, registration->detail);
+}
+
 static void log_disabled(b24bg_task_t *task, const char *whose,
                          const b24bg_store_registration_t *registration)
 {
@@ -114,6 +125,9 @@ static void write_line(b24bg_task_t *task, const char *whose,
         break;
     case B24BG_TELL_DISABLED:
         log_disabled(task, whose, registration);
+        break;
+    case B24BG_TELL_UNREACHABLE:
+        log_unreachable(task, whose, registration);
         break;
     case B24BG_TELL_FALSE_ALARM:
         b24bg_task_say(task, B24BG_LOG_NOTICE,

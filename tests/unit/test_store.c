@@ -406,6 +406,7 @@ static void assert_same_registration(const b24bg_store_registration_t *expected,
     assert_int_equal(expected->forced, found->forced);
     assert_string_equal(expected->binds, found->binds);
     assert_string_equal(expected->command, found->command);
+    assert_string_equal(expected->urls ? expected->urls : "", found->urls);
 }
 
 static apr_array_header_t *open_commands(b24bg_store_t *store, int most)
@@ -976,9 +977,9 @@ static void columns_are_not_mixed_up(void **state)
     b24bg_store_t *store = create_store(state);
     b24bg_store_portal_t portal = {"a", "b", "c", "d", "e", "f", "g", "h", "i",
                                    1,   2,   3,   4,   5,   6,   7,   8,   0};
-    b24bg_store_registration_t registration = {"a", "b", 1,  "c", "d", "e", "f", "g",
-                                               "h", "i", 2,  3,   4,   5,   6,   7,
-                                               8,   9,   10, 11,  12,  "j", "k", 0};
+    b24bg_store_registration_t registration = {"a", "b", 1,  "c", "d", "e", "f", "g", "h",
+                                               "i", 2,   3,  4,   5,   6,   7,   8,   9,
+                                               10,  11,  12, "j", "k", "l", 0};
     b24bg_store_budget_t budget = {"a", "b", 1, "c", 2, 3};
     b24bg_store_reason_t reason = {NULL, "c", "d", 1, NULL};
     b24bg_store_command_t command = {"a", "b", "c", "d", 1, ""};
@@ -1109,12 +1110,12 @@ static void registrations_and_budgets_hold_any_text(void **state)
         registration.app = registration.member_id = registration.state = sent;
         registration.reason = registration.detail = registration.goal = sent;
         registration.key_hash = registration.next_key_hash = registration.old_key_hash = sent;
-        registration.binds = registration.command = sent;
+        registration.binds = registration.command = registration.urls = sent;
         registration.change = 0;
         expected.app = expected.member_id = expected.state = kept;
         expected.reason = expected.detail = expected.goal = kept;
         expected.key_hash = expected.next_key_hash = expected.old_key_hash = kept;
-        expected.binds = expected.command = kept;
+        expected.binds = expected.command = expected.urls = kept;
         OK(store, b24bg_store_registration_put(store, &registration, &reason));
         OK(store, b24bg_store_registration_put(store, &registration, NULL));
         assert_int_equal(i + 1, registrations_since(store, -1)->nelts);

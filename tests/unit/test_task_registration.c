@@ -794,8 +794,163 @@ static void an_app_without_urls_registers_nothing(void **state)
     end();
 }
 
+/* Left by two people at once: one after the other, and each gets a result. */
+static void commands_come_one_after_the_other(void **state)
+{
+    b24bg_store_command_t asked[2] = {{0}, {0}};
+    b24bg_store_command_t *done;
+    b24bg_store_t *store;
+    const char *error;
+    int i;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(10);
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    for (i = 0; i < 2; i++) {
+        asked[i].id = apr_psprintf(world.pool, "%032x", ++world.next_id);
+        asked[i].app = "telephony";
+        asked[i].member_id = MEMBER;
+        asked[i].verb = "rebind";
+        asked[i].created = world.now + i;
+        assert_int_equal(APR_SUCCESS, b24bg_store_command_add(store, &asked[i]));
+    }
+    live(20);
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(APR_SUCCESS,
+                         b24bg_store_command_get(store, world.pool, asked[i].id, &done));
+        assert_string_equal("0 bound", done->result);
+    }
+    b24bg_store_close(store);
+    assert_int_equal(3, portal.binds);
+    agrees(0);
+    end();
+}
+
+/* The answer to a question that was sent before a notice came does not answer the notice. */
+static void a_notice_during_a_slow_answer_is_not_lost(void **state)
+{
+    const char *rows;
+    const char *hash;
+    int call;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    hash = key_hash(0);
+    notice(hash);
+    world.now += APR_USEC_PER_SEC / 10;
+    step();
+    call = portal.answered++;
+    rows = portal_get(); /* as it is now, and the answer takes a while */
+    live(3);
+    lose(0);
+    live(3);
+    answer(call, 200, rows);
+    live(20);
+    agrees(0);
+    assert_int_equal(2, portal.binds);
+    end();
+}
+
+static void a_clock_that_is_set_back_stalls_nothing(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    world.now -= apr_time_from_sec(7200);
+    live(1);
+    assert_string_equal("0 bound", command("rebind"));
+    lose(0);
+    live(15);
+    agrees(0);
+    end();
+}
+
+/* Anybody can post installations; notices do not wait behind them. */
+static void installations_do_not_hold_up_notices(void **state)
+{
+    int i;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    for (i = 0; i < 200; i++) {
+        b24bg_install_t forged = {B24BG_INSTALL_EVENT, OTHER, SERVER "/rest/", "a", "b", "c"};
+        b24bg_journal_record_t record = {{0}, world.now, NULL, 0};
+        record.id[0] = 0xff;
+        memcpy(record.id + 1, &i, sizeof(i));
+        record.payload = b24bg_install_encode(world.pool, "telephony", &forged);
+        record.length = strlen(record.payload);
+        assert_int_equal(APR_SUCCESS, b24bg_journal_append(world.journal, &record, world.pool));
+    }
+    lose(0);
+    step();
+    for (i = 0; i < world.started && !strstr(world.calls[i].url, "placement"); i++) {
+    }
+    assert_true(strstr(world.calls[world.started - 1].url, "placement.get") != NULL);
+    end();
+}
+
+static void a_portal_that_cannot_be_asked_is_told(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    portal.fault = "<html>502</html>";
+    portal.fault_status = 502;
+    portal.faults = 1000;
+    notice(key_hash(0));
+    live(2);
+    logged("w B24BG0317");
+    assert_null(strstr(world.log, "B24BG0324"));
+    live(600);
+    logged("w B24BG0324");
+    end();
+}
+
+/* The task starts with another configuration: it binds what is asked for now. */
+static void a_changed_configuration_is_brought_about(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(10);
+    apr_pool_destroy(world.task_pool);
+    world.app.worker_url = "https://new.example.com/w";
+    start_task("two");
+    live(20);
+    agrees(0);
+    assert_string_equal("https://new.example.com/w", portal.rows[row_of(0)].handler);
+    logged("n B24BG0318");
+    apr_pool_destroy(world.task_pool);
+    want_users(7, 0);
+    start_task("three");
+    live(20);
+    agrees(7);
+    assert_int_equal(1, portal.count);
+    apr_pool_destroy(world.task_pool);
+    portal.gets = 0;
+    start_task("four");
+    live(20);
+    assert_int_equal(0, portal.gets); /* nothing has changed */
+    end();
+}
+
 int main(void)
 {
+    UNIT_ADD(commands_come_one_after_the_other);
+    UNIT_ADD(a_notice_during_a_slow_answer_is_not_lost);
+    UNIT_ADD(a_clock_that_is_set_back_stalls_nothing);
+    UNIT_ADD(installations_do_not_hold_up_notices);
+    UNIT_ADD(a_portal_that_cannot_be_asked_is_told);
+    UNIT_ADD(a_changed_configuration_is_brought_about);
     UNIT_ADD(installed_is_bound);
     UNIT_ADD(lost_is_bound_again);
     UNIT_ADD(a_notice_with_a_dead_key_asks_nothing);
