@@ -36,6 +36,8 @@ typedef struct {
     const char *body; /* secret */
     apr_size_t length;
     const b24bg_http_options_t *options;
+    int must_finish; /* shutting down waits for its answer once it is under way: one that uses
+                        something up (a refresh token works once) */
 } b24bg_http_request_t;
 
 typedef enum {
@@ -68,13 +70,15 @@ struct b24bg_http_t {
     apr_status_t (*start)(b24bg_http_t *http, const b24bg_http_request_t *request,
                           b24bg_http_done_cb done_cb, void *baton);
     /* Moves all calls on, and waits up to `wait` until one has finished; not at all if there is
-     * none. *running: calls that are not finished. Returns early when *stop becomes non-zero (see
-     * b24bg_http_create). An error ends all calls as FAILED. */
+     * none. *running: calls that are not finished. When *stop becomes non-zero (see
+     * b24bg_http_create) it returns early, unless calls that must finish are under way. An error
+     * ends all calls as FAILED. */
     apr_status_t (*perform)(b24bg_http_t *http, apr_interval_time_t wait, int *running);
 };
 
 /* The real one, on libcurl's multi interface. `stop` (may be NULL) is looked at while calls are
- * under way: when it is non-zero they end as ABORTED, at once. Closed with the pool. */
+ * under way: when it is non-zero they end as ABORTED, at once; those that must finish go on while
+ * perform is called, but where they were still queued. Closed with the pool, which ends all. */
 apr_status_t b24bg_http_create(apr_pool_t *pool, const volatile int *stop, b24bg_http_t **http);
 
 #endif

@@ -44,6 +44,7 @@ struct call_t {
     apr_size_t headers_length; /* of the answer */
     int headers_ended;
     int too_large;
+    int must_finish;
     b24bg_http_done_cb done_cb;
     void *baton;
     char error[CURL_ERROR_SIZE];
@@ -64,6 +65,12 @@ struct client_t {
 static int is_stopping(const client_t *client)
 {
     return client->closed || (client->stop && *client->stop);
+}
+
+/* Nobody waits for its answer any more. */
+static int is_over(const call_t *call)
+{
+    return is_stopping(call->client) && (call->client->closed || !call->must_finish);
 }
 
 static apr_status_t status_of(CURLMcode code)
@@ -149,7 +156,7 @@ static int check_stop(void *baton, curl_off_t down_total, curl_off_t down, curl_
     (void)down;
     (void)up_total;
     (void)up;
-    return is_stopping(baton);
+    return is_over(baton);
 }
 
 /* The server starts programs (CGI, the alert command), which have no business with our sockets. */
@@ -262,7 +269,7 @@ static apr_status_t set_callbacks(call_t *call)
     SET(CURLOPT_WRITEDATA, call)
     SET(CURLOPT_NOPROGRESS, 0L)
     SET(CURLOPT_XFERINFOFUNCTION, check_stop)
-    SET(CURLOPT_XFERINFODATA, call->client)
+    SET(CURLOPT_XFERINFODATA, call)
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket)
     return APR_SUCCESS;
 }
@@ -339,6 +346,7 @@ static apr_status_t start(b24bg_http_t *http, const b24bg_http_request_t *reques
     apr_pool_cleanup_register(pool, call, close_call, apr_pool_cleanup_null);
     call->client = client;
     call->pool = pool;
+    call->must_finish = request->must_finish;
     call->done_cb = done_cb;
     call->baton = baton;
     status = set_up(call, request);
@@ -377,23 +385,43 @@ static void take_out(call_t *call)
 }
 
 /* Every call once: those that callbacks start meanwhile stay. */
-static void give_up_all(client_t *client, b24bg_http_outcome_e outcome, const char *error)
+static void give_up_queued(client_t *client, b24bg_http_outcome_e outcome, const char *error)
 {
     call_t *waiting = client->first;
 
     client->first = NULL;
     client->last = &client->first;
     client->queued = 0;
-    while (client->active_count > 0) {
-        call_t *call = client->active[client->active_count - 1];
-        take_out(call);
-        give_up(call, outcome, error);
-    }
     while (waiting) {
         call_t *call = waiting;
         waiting = call->next;
         give_up(call, outcome, error);
     }
+}
+
+static void give_up_all(client_t *client, b24bg_http_outcome_e outcome, const char *error)
+{
+    while (client->active_count > 0) {
+        call_t *call = client->active[client->active_count - 1];
+        take_out(call);
+        give_up(call, outcome, error);
+    }
+    give_up_queued(client, outcome, error);
+}
+
+/* From the end: the last one takes the place of one that is taken out. */
+static void give_up_what_is_over(client_t *client)
+{
+    int i;
+
+    for (i = client->active_count - 1; i >= 0; i--) {
+        call_t *call = client->active[i];
+        if (is_over(call)) {
+            take_out(call);
+            give_up(call, B24BG_HTTP_ABORTED, "shutting down");
+        }
+    }
+    give_up_queued(client, B24BG_HTTP_ABORTED, "shutting down");
 }
 
 static b24bg_http_outcome_e outcome_of(const call_t *call, CURLcode code)
@@ -496,9 +524,12 @@ static CURLMcode move_on(client_t *client, apr_time_t end)
     CURLMcode code = CURLM_OK;
     int finished = 0;
 
-    while (code == CURLM_OK && !finished && !is_stopping(client)) {
+    while (code == CURLM_OK && !finished) {
         apr_interval_time_t left = end - monotonic_now();
         int running;
+        if (is_stopping(client)) {
+            give_up_what_is_over(client);
+        }
         code = admit(client);
         if (code == CURLM_OK) {
             code = curl_multi_perform(client->multi, &running);
@@ -520,8 +551,9 @@ static apr_status_t perform(b24bg_http_t *http, apr_interval_time_t wait, int *r
     CURLMcode code = move_on(client, monotonic_now() + wait);
 
     if (is_stopping(client)) {
-        give_up_all(client, B24BG_HTTP_ABORTED, "shutting down");
-    } else if (code != CURLM_OK) {
+        give_up_what_is_over(client);
+    }
+    if (code != CURLM_OK) {
         give_up_all(client, B24BG_HTTP_FAILED, curl_multi_strerror(code));
     }
     *running = client->active_count + client->queued;

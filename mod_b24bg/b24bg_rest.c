@@ -547,4 +547,5 @@ void b24bg_rest_fill(const b24bg_rest_app_t *app, const char *url, const char *b
     request->body = body;
     request->length = strlen(body);
     request->options = &app->http;
+    request->must_finish = 0;
 }

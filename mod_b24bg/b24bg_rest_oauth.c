@@ -61,6 +61,7 @@ apr_status_t b24bg_rest_ask_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app
         "&client_secret=", b24bg_rest_encode(pool, app->client_secret),
         "&refresh_token=", b24bg_rest_encode(pool, refresh_token), NULL);
     b24bg_rest_fill(app, apr_pstrcat(pool, auth_server, "/oauth/token/", NULL), body, request);
+    request->must_finish = 1; /* the server has used the old pair up when it answers */
     return APR_SUCCESS;
 }
 

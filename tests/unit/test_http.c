@@ -536,10 +536,18 @@ static b24bg_http_t *make_client(apr_pool_t *pool)
     return http;
 }
 
+/* It goes on when the others are aborted. */
+static void start_vital(b24bg_http_t *http, const char *url, end_t *end)
+{
+    b24bg_http_request_t request = {url, "text/plain", "auth=x", 6, &options, 1};
+
+    assert_int_equal(APR_SUCCESS, http->start(http, &request, note, end));
+}
+
 static apr_status_t start_url(b24bg_http_t *http, const char *url, end_t *end)
 {
-    b24bg_http_request_t request = {url, "application/x-www-form-urlencoded", "auth=x", 6,
-                                    &options};
+    b24bg_http_request_t request = {url, "application/x-www-form-urlencoded", "auth=x", 6, &options,
+                                    0};
 
     return http->start(http, &request, note, end);
 }
@@ -791,8 +799,8 @@ static void bodies(void **state)
     (void)state;
     for (i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         char *body = unit_copy("", 0, lengths[i]); /* ends where its memory ends */
-        b24bg_http_request_t request = {url_of(server, "/ok"), "application/json", body, lengths[i],
-                                        &options};
+        b24bg_http_request_t request = {
+            url_of(server, "/ok"), "application/json", body, lengths[i], &options, 0};
         end_t *end = new_ends(1);
         if (lengths[i] > 2) {
             body[1] = '\0';
@@ -810,7 +818,8 @@ static void no_body(void **state)
 {
     server_t *server = start_server();
     b24bg_http_t *http = make_client(unit_pool);
-    b24bg_http_request_t request = {url_of(server, "/ok"), "application/json", NULL, 0, &options};
+    b24bg_http_request_t request = {
+        url_of(server, "/ok"), "application/json", NULL, 0, &options, 0};
     end_t *end = new_ends(1);
 
     (void)state;
@@ -829,7 +838,7 @@ static void all_is_copied(void **state)
     char type[] = "application/json";
     char body[] = "auth=x";
     b24bg_http_options_t own = options;
-    b24bg_http_request_t request = {url, type, body, 6, &own};
+    b24bg_http_request_t request = {url, type, body, 6, &own, 0};
     end_t *end = new_ends(1);
 
     (void)state;
@@ -850,7 +859,7 @@ static void secrets_are_wiped(void **state)
     server_t *server = start_server();
     b24bg_http_t *http = make_client(unit_pool);
     b24bg_http_request_t request = {url_of(server, "/hang"), "application/json", SECRET_TEXT,
-                                    strlen(SECRET_TEXT), &options};
+                                    strlen(SECRET_TEXT),     &options,           0};
     end_t *end = new_ends(2);
 
     (void)state;
@@ -1131,7 +1140,7 @@ static void refused_url(void **state)
 static void refused_settings(void **state)
 {
     b24bg_http_t *http = make_client(unit_pool);
-    b24bg_http_request_t request = {"https://127.0.0.1/", "a/b", "", 0, &options};
+    b24bg_http_request_t request = {"https://127.0.0.1/", "a/b", "", 0, &options, 0};
 
     (void)state;
     request.url = "https://127.0.0.1/\r\nX: y";
@@ -1313,7 +1322,7 @@ typedef struct {
 static void next_link(void *baton, const b24bg_http_answer_t *got)
 {
     chain_t *chain = baton;
-    b24bg_http_request_t request = {chain->url, "application/json", "{}", 2, &options};
+    b24bg_http_request_t request = {chain->url, "application/json", "{}", 2, &options, 0};
 
     (void)got;
     ended++;
@@ -1326,7 +1335,7 @@ static void next_link(void *baton, const b24bg_http_answer_t *got)
 static void start_chain(chain_t *chain, b24bg_http_t *http, const server_t *server,
                         const char *path)
 {
-    b24bg_http_request_t request = {url_of(server, path), "application/json", "{}", 2, &options};
+    b24bg_http_request_t request = {url_of(server, path), "application/json", "{}", 2, &options, 0};
 
     chain->http = http;
     chain->url = request.url;
@@ -1433,6 +1442,69 @@ static void stop_under_load(void **state)
     for (i = 0; i < 8; i++) {
         assert_int_equal(APR_ECONNABORTED, chains[i].status);
     }
+}
+
+/* The answer comes after the stop; what comes in between to the others does not hold it up. */
+static void stop_waits_for_what_must_finish(void **state)
+{
+    enum { COUNT = 9 };
+    server_t *server = start_server();
+    b24bg_http_t *http = make_client(unit_pool);
+    end_t *ends = new_ends(COUNT);
+    int running = 0;
+    int i;
+
+    (void)state;
+    for (i = 0; i < COUNT; i++) {
+        if (i % 3 == 1) {
+            start_vital(http, url_of(server, "/hold"), &ends[i]);
+        } else {
+            start(http, server, "/hold", &ends[i]);
+        }
+    }
+    run_until(http, server, &server->requests, COUNT);
+    stop_flag = 1;
+    assert_int_equal(APR_SUCCESS, http->perform(http, 0, &running));
+    assert_int_equal(COUNT / 3, running);
+    assert_int_equal(COUNT - COUNT / 3, ended);
+    assert_int_equal(APR_SUCCESS, http->perform(http, 100000, &running));
+    assert_int_equal(COUNT / 3, running);
+    assert_int_equal(APR_ECONNABORTED, start_url(http, url_of(server, "/ok"), &ends[0]));
+    release(server);
+    run_all(http);
+    for (i = 0; i < COUNT; i++) {
+        assert_int_equal(1, ends[i].calls);
+        assert_int_equal(i % 3 == 1 ? B24BG_HTTP_ANSWERED : B24BG_HTTP_ABORTED, ends[i].outcome);
+    }
+    assert_string_equal("{\"result\":true}", ends[1].body);
+}
+
+/* One that is still queued has used nothing up; the end of the client waits for nobody. */
+static void what_must_finish_can_be_aborted(void **state)
+{
+    enum { COUNT = B24BG_HTTP_CALLS_MAX + 2 };
+    server_t *server = start_server();
+    end_t *ends = new_ends(COUNT);
+    b24bg_http_t *http;
+    apr_pool_t *pool;
+    int running;
+    int i;
+
+    (void)state;
+    apr_pool_create(&pool, unit_pool);
+    http = make_client(pool);
+    for (i = 0; i < COUNT; i++) {
+        start_vital(http, url_of(server, "/hang"), &ends[i]);
+    }
+    run_until(http, server, &server->requests, B24BG_HTTP_CALLS_MAX);
+    stop_flag = 1;
+    assert_int_equal(APR_SUCCESS, http->perform(http, 0, &running));
+    assert_int_equal(B24BG_HTTP_CALLS_MAX, running);
+    assert_int_equal(2, ended);
+    assert_int_equal(B24BG_HTTP_ABORTED, ends[COUNT - 1].outcome);
+    apr_pool_destroy(pool);
+    assert_int_equal(COUNT, ended);
+    assert_int_equal(B24BG_HTTP_ABORTED, ends[0].outcome);
 }
 
 static void no_stop_flag(void **state)
@@ -1731,6 +1803,8 @@ int main(void)
     UNIT_ADD(callback_starts_another);
     UNIT_ADD(stop_ends_all);
     UNIT_ADD(stop_under_load);
+    UNIT_ADD(stop_waits_for_what_must_finish);
+    UNIT_ADD(what_must_finish_can_be_aborted);
     UNIT_ADD(no_stop_flag);
     UNIT_ADD(pool_ends_all);
     UNIT_ADD(pool_ends_the_rest);

@@ -529,6 +529,7 @@ static void tokens_request(void **state)
         APR_SUCCESS,
         b24bg_rest_ask_tokens(unit_pool, &app, "https://oauth.bitrix.info", REFRESH, &request));
     assert_string_equal("https://oauth.bitrix.info/oauth/token/", request.url);
+    assert_int_equal(1, request.must_finish);
     assert_string_equal("application/x-www-form-urlencoded", request.content_type);
     assert_string_equal("grant_type=refresh_token&client_id=" CLIENT
                         "&client_secret=s3cr%26t%2B%3D%25%20%2F%C3%A9&refresh_token=" REFRESH,
@@ -552,7 +553,7 @@ static const struct gate {
 static void closed_gate(void **state)
 {
     const struct gate *row = *state;
-    b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL};
+    b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL, 0};
 
     make_app();
     assert_int_equal(APR_EACCES,

@@ -193,7 +193,7 @@ static void ask_all(const b24bg_rest_portal_t *portal, apr_status_t reading, apr
 {
     static const b24bg_rest_binding_t binding = {HANDLER, ERROR_URL, "", 0};
     static const b24bg_rest_row_t row = {0, "PAGE_BACKGROUND_WORKER", HANDLER, "", -1};
-    b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL};
+    b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL, 0};
 
     assert_int_equal(writing, b24bg_rest_ask_bind(unit_pool, portal, &binding, &request));
     assert_int_equal(writing, b24bg_rest_ask_unbind(unit_pool, portal, &row, &request));
@@ -211,7 +211,7 @@ static void incomplete_request(void **state)
     b24bg_rest_portal_t portal = make_portal();
     b24bg_rest_binding_t binding = {HANDLER, ERROR_URL, "", 0};
     b24bg_rest_row_t row = {0, "PAGE_BACKGROUND_WORKER", "", "", -1};
-    b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL};
+    b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL, 0};
 
     (void)state;
     binding.handler = "";
