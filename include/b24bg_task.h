@@ -27,6 +27,9 @@
 /* The lease outlives a few missed steps, and a dead holder delays the next one by its length. */
 #define B24BG_TASK_LEASE apr_time_from_sec(10)
 #define B24BG_TASK_LEASE_EVERY apr_time_from_sec(3)
+/* Longest wait at the end for calls that must finish: the child has about 9 s before httpd kills
+ * it (ap_reclaim_child_processes), and has waited up to 2 s for the step. */
+#define B24BG_TASK_FINISH apr_time_from_sec(2)
 /* Attempts to reach a store that is down. */
 #define B24BG_TASK_REOPEN_EVERY apr_time_from_sec(2)
 #define B24BG_TASK_FLUSH_EVERY apr_time_from_sec(60)
@@ -98,12 +101,19 @@ typedef struct {
 
 typedef struct b24bg_task_t b24bg_task_t;
 
-/* Everything is opened lazily by the first step. The pool must be for this thread alone. Its end
- * gives the lease back and writes the counts that are worth keeping. */
+/* Everything is opened lazily by the first step. The pool must be for this thread alone, and
+ * config->http be made in it before the task. Its end waits for calls that must finish, up to
+ * B24BG_TASK_FINISH, writes the counts that are worth keeping and gives the lease back; *stop must
+ * be set by then. */
 b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *config);
 
 /* One step; waits up to `wait` for calls that are under way. Never fails: what went wrong is
  * logged once and tried again by a later step. */
 void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait);
+
+/* Instead of a step once *stop is set: gives the lease back, so that the next task need not wait
+ * for it. While calls that must finish are under way it waits up to `wait` for them, keeps the
+ * lease and returns 0: call it again. */
+int b24bg_task_leave(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait);
 
 #endif

@@ -151,17 +151,56 @@ static void show_health(b24bg_task_t *task)
     b24bg_table_set_health(task->config->table, &health);
 }
 
+/* Leaving */
+
+static void give_lease_back(b24bg_task_t *task)
+{
+    if (task->store && task->leader) {
+        b24bg_task_done(
+            task, b24bg_store_release(task->store, B24BG_TASK_LEASE_NAME, task->config->holder));
+        task->leader = 0;
+    }
+}
+
+int b24bg_task_leave(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait)
+{
+    int running;
+
+    task->now = now;
+    task->config->http->perform(task->config->http, wait, &running);
+    if (running) {
+        if (task->store) {
+            keep_lease(task);
+        }
+        return 0;
+    }
+    give_lease_back(task);
+    return 1;
+}
+
+static void finish_calls(b24bg_task_t *task)
+{
+    apr_time_t end = apr_time_now() + B24BG_TASK_FINISH;
+    apr_interval_time_t left = B24BG_TASK_FINISH;
+    int running;
+
+    do {
+        task->config->http->perform(task->config->http, left, &running);
+        left = end - apr_time_now();
+    } while (running && left > 0);
+}
+
+/* The store is below the task's pool, so it is still open. */
 static apr_status_t end_task(void *data)
 {
     b24bg_task_t *task = data;
     apr_pool_t *scratch;
 
+    finish_calls(task);
     if (task->store) {
         apr_pool_create(&scratch, task->pool);
         b24bg_task_flush_counts(task, scratch);
-        if (task->store && task->leader) {
-            b24bg_store_release(task->store, B24BG_TASK_LEASE_NAME, task->config->holder);
-        }
+        give_lease_back(task);
     }
     return APR_SUCCESS;
 }

@@ -17,6 +17,20 @@ static void end_without(b24bg_task_call_t *call, b24bg_rest_class_e class, const
     call->answered(call->baton, NULL, &result);
 }
 
+/* APR_SUCCESS also where nothing is started any more. */
+static apr_status_t start(b24bg_task_call_t *call, const b24bg_http_request_t *request,
+                          b24bg_http_done_cb done_cb)
+{
+    b24bg_http_t *http = call->task->config->http;
+    apr_status_t rv = http->start(http, request, done_cb, call);
+
+    if (rv == APR_ECONNABORTED) {
+        drop(call);
+        return APR_SUCCESS;
+    }
+    return rv;
+}
+
 /* The portal as the store has it now; 0 if it cannot be had. */
 static int read_again(b24bg_task_call_t *call, b24bg_store_portal_t **portal)
 {
@@ -95,7 +109,6 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
 
 static void ask_tokens(b24bg_task_call_t *call)
 {
-    b24bg_http_t *http = call->task->config->http;
     b24bg_http_request_t request;
     apr_status_t rv = b24bg_rest_ask_tokens(call->pool, &call->app->rest, auth_server(call),
                                             call->portal.refresh_token, &request);
@@ -105,7 +118,7 @@ static void ask_tokens(b24bg_task_call_t *call)
                     "B24bgClient has no secret to refresh it with");
     } else if (rv == APR_EINVAL) {
         end_without(call, B24BG_REST_NO_TOKEN, "expired_token", "there is no refresh token");
-    } else if (rv != APR_SUCCESS || http->start(http, &request, got_tokens, call) != APR_SUCCESS) {
+    } else if (rv != APR_SUCCESS || start(call, &request, got_tokens) != APR_SUCCESS) {
         end_without(call, B24BG_REST_AGAIN, "auth_server",
                     "it cannot be called as it is configured");
     }
@@ -200,12 +213,11 @@ static void got_identity(void *baton, const b24bg_http_answer_t *answer)
 /* Where a redirect points is no proof; who a portal is and where it lives, the auth server says. */
 static void find_place(b24bg_task_call_t *call)
 {
-    b24bg_http_t *http = call->task->config->http;
     b24bg_http_request_t request;
 
     if (b24bg_rest_ask_identity(call->pool, &call->app->rest, auth_server(call),
                                 call->portal.access_token, &request) != APR_SUCCESS ||
-        http->start(http, &request, got_identity, call) != APR_SUCCESS) {
+        start(call, &request, got_identity) != APR_SUCCESS) {
         end_without(call, B24BG_REST_AGAIN, "auth_server",
                     "it cannot be called as it is configured");
     }
@@ -238,7 +250,6 @@ void b24bg_task_call(b24bg_task_call_t *call)
 {
     b24bg_rest_portal_t portal = {&call->app->rest, call->portal.client_endpoint,
                                   call->portal.access_token};
-    b24bg_http_t *http = call->task->config->http;
     b24bg_http_request_t request;
     apr_status_t rv;
 
@@ -252,7 +263,7 @@ void b24bg_task_call(b24bg_task_call_t *call)
     } else if (rv == APR_EACCES) {
         end_without(call, B24BG_REST_WRONG, "outside",
                     "the portal may not be called: see B24bgPortals and B24bgAllowHTTP");
-    } else if (rv != APR_SUCCESS || http->start(http, &request, got_answer, call) != APR_SUCCESS) {
+    } else if (rv != APR_SUCCESS || start(call, &request, got_answer) != APR_SUCCESS) {
         end_without(call, B24BG_REST_AGAIN, "http",
                     "the portal cannot be called as it is configured: see B24bgProxy and "
                     "B24bgCAFile");

@@ -24,6 +24,20 @@ static void end_verify(verify_t *verify)
     apr_pool_destroy(verify->pool);
 }
 
+/* APR_SUCCESS also where nothing is started any more: the message stays due. */
+static apr_status_t start(verify_t *verify, const b24bg_http_request_t *request,
+                          b24bg_http_done_cb done_cb)
+{
+    b24bg_http_t *http = verify->task->config->http;
+    apr_status_t rv = http->start(http, request, done_cb, verify);
+
+    if (rv == APR_ECONNABORTED) {
+        end_verify(verify);
+        return APR_SUCCESS;
+    }
+    return rv;
+}
+
 static void refuse(verify_t *verify, const char *code, const char *detail)
 {
     b24bg_task_t *task = verify->task;
@@ -207,7 +221,6 @@ static int needs_administrator(const verify_t *verify, const b24bg_store_portal_
 
 static void decide(verify_t *verify)
 {
-    b24bg_http_t *http = verify->task->config->http;
     b24bg_http_request_t request;
     b24bg_store_portal_t *before;
     int failed;
@@ -222,7 +235,7 @@ static void decide(verify_t *verify)
     } else if (b24bg_rest_ask_profile(verify->pool, &verify->app->rest,
                                       verify->identity.client_endpoint,
                                       verify->install.access_token, &request) != APR_SUCCESS ||
-               http->start(http, &request, got_profile, verify) != APR_SUCCESS) {
+               start(verify, &request, got_profile) != APR_SUCCESS) {
         refuse(verify, "profile", "the portal cannot be called as it is configured");
     }
 }
@@ -267,7 +280,6 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
 
 static void refresh_tokens(verify_t *verify, const b24bg_rest_result_t *expired)
 {
-    b24bg_http_t *http = verify->task->config->http;
     b24bg_http_request_t request;
 
     if (verify->refreshed || !*verify->install.refresh_token) {
@@ -281,7 +293,7 @@ static void refresh_tokens(verify_t *verify, const b24bg_rest_result_t *expired)
     verify->refreshed = 1;
     if (b24bg_rest_ask_tokens(verify->pool, &verify->app->rest, verify->auth_server,
                               verify->install.refresh_token, &request) != APR_SUCCESS ||
-        http->start(http, &request, got_tokens, verify) != APR_SUCCESS) {
+        start(verify, &request, got_tokens) != APR_SUCCESS) {
         refuse(verify, expired->code, "and there is no client secret to refresh it with");
     }
 }
@@ -325,12 +337,11 @@ static void got_identity(void *baton, const b24bg_http_answer_t *answer)
 
 static void ask_identity(verify_t *verify)
 {
-    b24bg_http_t *http = verify->task->config->http;
     b24bg_http_request_t request;
 
     if (b24bg_rest_ask_identity(verify->pool, &verify->app->rest, verify->auth_server,
                                 verify->install.access_token, &request) != APR_SUCCESS ||
-        http->start(http, &request, got_identity, verify) != APR_SUCCESS) {
+        start(verify, &request, got_identity) != APR_SUCCESS) {
         b24bg_task_say(verify->task, B24BG_LOG_ERROR,
                        "B24BG0313: app=%s cannot call its auth server \"%s\": see B24bgAuthServer, "
                        "B24bgProxy, "

@@ -1,6 +1,7 @@
 """Registrations: bound by themselves, lost and found again, and what cannot be repaired."""
 
 import re
+import socket
 import time
 
 import pytest
@@ -494,6 +495,43 @@ def test_status_tells_where_it_stands(bitrix, server):
     server.ctl("unbind", "telephony", portal.domain)
     first, line = server.ctl("status").splitlines()
     assert first == "OK - 0 portals registered, 1 taken away by command"
+
+
+# Reloads
+
+
+def test_a_reload_in_the_middle_of_a_refresh(bitrix, server):
+    """The auth server has used the old token up, and its answer is on its way."""
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.expire(portal, bitrix.app)
+    slow = bitrix.fault("slow", bitrix.oauth.name, "oauth/token", seconds=1)
+    bitrix.lose(portal)
+    server.wait_for(lambda: slow.hits, "ask for new tokens")
+    server.graceful()
+    server.wait_log("B24BG0321")
+    server.wait_state(portal, "bound")
+    server.check_agrees(portal)
+    assert len(bitrix.requests(endpoint="oauth/token")) == 1
+
+
+def test_an_old_child_holds_nobody_up(bitrix):
+    """It goes on with a request for as long as that takes; the new generation has its lease."""
+    server = bitrix.serve("StartServers 1\nMinSpareThreads 1\n" + bitrix.registering())
+    server.bound(bitrix.add_portal())
+    with socket.create_connection(("127.0.0.1", server.port)) as link:
+        link.sendall(b"POST /b24/worker?DOMAIN=a.example HTTP/1.1\r\nHost: h\r\n"
+                     b"Content-Type: application/x-www-form-urlencoded\r\n"
+                     b"Content-Length: 9\r\n\r\n1")
+        time.sleep(0.2)
+        old = server.pids()
+        server.graceful()
+        started = time.monotonic()
+        server.bound(bitrix.add_portal())
+        elapsed = time.monotonic() - started
+        assert set(old) <= set(server.pids())
+    print(f"first installation after a reload: {elapsed:.2f} s")
+    assert elapsed < 5  # a lease is 10 s
 
 
 def test_uninstalling_ends_it(bitrix, server):

@@ -51,6 +51,9 @@ static struct {
     b24bg_http_t http;
     call_t calls[256];
     int started;
+    int running;             /* calls, as perform says */
+    int is_stopping;         /* no call is started */
+    void (*performed)(void); /* what happens while calls are moved on; or NULL */
     char log[65536];
     apr_time_t now;
     int next_id;
@@ -59,9 +62,13 @@ static struct {
 static apr_status_t fake_start(b24bg_http_t *http, const b24bg_http_request_t *request,
                                b24bg_http_done_cb done, void *baton)
 {
-    call_t *call = &world.calls[world.started++];
+    call_t *call;
 
     (void)http;
+    if (world.is_stopping) {
+        return APR_ECONNABORTED;
+    }
+    call = &world.calls[world.started++];
     call->url = apr_pstrdup(world.pool, request->url);
     call->body = apr_pstrmemdup(world.pool, request->body, request->length);
     call->done = done;
@@ -73,7 +80,10 @@ static apr_status_t fake_perform(b24bg_http_t *http, apr_interval_time_t wait, i
 {
     (void)http;
     (void)wait;
-    *running = 0;
+    *running = world.running;
+    if (world.performed) {
+        world.performed();
+    }
     return APR_SUCCESS;
 }
 

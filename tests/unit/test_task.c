@@ -159,6 +159,67 @@ static void an_old_token_is_refreshed_whatever_it_is_called(void **state)
     end();
 }
 
+/* Shutting down: the new pair is kept, and the installation is for the next one. */
+static void an_installation_outlives_the_end_of_its_task(void **state)
+{
+    static const char expired[] = "{\"error\":\"expired_token\",\"error_description\":\"\"}";
+    static const char tokens[] =
+        "{\"access_token\":\"access-2\",\"refresh_token\":\"refresh-2\",\"expires_in\":3600,"
+        "\"member_id\":\"" MEMBER "\",\"client_endpoint\":\"https:\\/\\/crm.example.com\\/rest"
+        "\\/\",\"scope\":\"placement\"}";
+
+    (void)state;
+    begin();
+    install();
+    step();
+    answer(0, 401, expired);
+    assert_int_equal(2, world.started);
+    world.is_stopping = 1;
+    answer(1, 200, tokens);
+    apr_pool_destroy(world.task_pool);
+    world.is_stopping = 0;
+    start_task("two");
+    step();
+    assert_int_equal(3, world.started);
+    assert_non_null(strstr(world.calls[2].body, "access-2"));
+    answer(2, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_string_equal("refresh-2", in_store(MEMBER)->refresh_token);
+    no_secret_logged();
+    end();
+}
+
+/* Not before calls that must finish have, however long they take. */
+static void a_leaving_task_gives_its_lease_back(void **state)
+{
+    b24bg_task_t *leaving;
+    int i;
+
+    (void)state;
+    begin();
+    step();
+    leaving = world.task;
+    start_task("two");
+    install();
+    world.running = 1;
+    for (i = 0; i < 5; i++) {
+        world.now += B24BG_TASK_LEASE_EVERY;
+        assert_int_equal(0, b24bg_task_leave(leaving, world.now, 0));
+        step();
+        assert_int_equal(0, world.started);
+    }
+    world.running = 0;
+    world.now += B24BG_TASK_LEASE_EVERY;
+    assert_int_equal(1, b24bg_task_leave(leaving, world.now, 0));
+    step();
+    assert_int_equal(1, world.started);
+    world.now += B24BG_TASK_LEASE_EVERY;
+    assert_int_equal(1, b24bg_task_leave(leaving, world.now, 0));
+    step();
+    answer(0, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_non_null(in_store(MEMBER));
+    end();
+}
+
 static void one_server_does_not_take_all_calls(void **state)
 {
     int i;
@@ -447,6 +508,8 @@ int main(void)
     UNIT_ADD(after_a_day_it_is_given_up);
     UNIT_ADD(an_employee_cannot_replace_the_tokens);
     UNIT_ADD(an_old_token_is_refreshed_whatever_it_is_called);
+    UNIT_ADD(an_installation_outlives_the_end_of_its_task);
+    UNIT_ADD(a_leaving_task_gives_its_lease_back);
     UNIT_ADD(one_server_does_not_take_all_calls);
     UNIT_ADD(a_long_journal_is_imported_whole);
     UNIT_ADD(a_notice_waits_in_the_inbox);

@@ -459,6 +459,54 @@ static void an_expired_token_is_refreshed_and_kept(void **state)
     end();
 }
 
+/* A step each tenth of a second, until the new pair has been asked for. */
+static void live_until_refresh(void)
+{
+    while (portal.answered == world.started ||
+           strcmp(world.calls[portal.answered].url, SERVER "/oauth/token/") != 0) {
+        if (!answer_next()) {
+            world.now += APR_USEC_PER_SEC / 10;
+            step();
+        }
+    }
+}
+
+static void lose_with_an_expired_token(void)
+{
+    install_and_bind();
+    live(60);
+    portal.access_token = "another";
+    lose(0);
+    live_until_refresh();
+}
+
+static void answer_one(void)
+{
+    answer_next();
+}
+
+/* The answer comes between the last step and the end: the next task has the new pair, and finds the
+ * registration as it was. */
+static void a_refresh_is_finished_at_the_end(void **state)
+{
+    (void)state;
+    begin_portal();
+    lose_with_an_expired_token();
+    world.is_stopping = 1;
+    world.performed = answer_one;
+    apr_pool_destroy(world.task_pool);
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    assert_string_equal("suspect", state_of(0));
+    assert_int_equal(0, registration(0)->attempts);
+    world.is_stopping = 0;
+    world.performed = NULL;
+    start_task("two");
+    live(2);
+    agrees(0);
+    assert_int_equal(1, portal.refreshes);
+    end();
+}
+
 static void without_a_secret_there_is_no_refresh(void **state)
 {
     (void)state;
@@ -958,6 +1006,7 @@ int main(void)
     UNIT_ADD_ROWS(permanent_errors_block, troubles);
     UNIT_ADD_ROWS(passing_errors_are_tried_again, passing);
     UNIT_ADD(an_expired_token_is_refreshed_and_kept);
+    UNIT_ADD(a_refresh_is_finished_at_the_end);
     UNIT_ADD(without_a_secret_there_is_no_refresh);
     UNIT_ADD_ROWS(a_killed_task_is_gone_on_from, kills);
     UNIT_ADD(a_sleeper_changes_nothing);
