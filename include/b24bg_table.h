@@ -15,6 +15,7 @@
 #include "b24bg_placement.h"
 
 #include <apr_pools.h>
+#include <apr_tables.h>
 #include <apr_time.h>
 
 /* Part of the name under which httpd keeps the segment: change it with every change of layout. */
@@ -227,6 +228,22 @@ int b24bg_table_key_drop(b24bg_table_t *table, const char *key_hash);
  * whose domain or token was brought up to date has not. Looks at the same number of cells for a
  * live key and a dead one. */
 int b24bg_table_key_find(b24bg_table_t *table, const char *key_hash, b24bg_portal_ref_t *portal);
+/* Drops all keys but these: const char *, in any order. It takes the lock for some thousand cells
+ * at a time, and memory in the array's pool. 1: done; 0: the lock was not to be had, and some of
+ * them may be left: try again. Background task only. */
+int b24bg_table_keys_retain(b24bg_table_t *table, const apr_array_header_t *key_hashes);
+
+/* A new table has no keys until the background task has read them from the store. Who looks for a
+ * key asks this before: with 1 a key that is not there is dead, with 0 nobody knows. */
+int b24bg_table_keys_are_read(b24bg_table_t *table);
+/* All are there, and from now on so are those that come. Background task only. */
+void b24bg_table_set_keys_read(b24bg_table_t *table);
+/* Notices with a key that nobody knows which are kept until the keys are read. Whoever sends more
+ * than one for each portal of a large server is guessing; 1,000 of them are about half a megabyte
+ * of journal. */
+#define B24BG_TABLE_EARLY_NOTICES 1000
+/* 1 for the first B24BG_TABLE_EARLY_NOTICES callers. */
+int b24bg_table_claim_early_notice(b24bg_table_t *table);
 
 /* Counting */
 

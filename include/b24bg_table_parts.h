@@ -135,6 +135,8 @@ struct b24bg_table_t {
     _Atomic apr_uint32_t hand;    /* where the next search for a place starts */
     _Atomic apr_int32_t store_up; /* one more than b24bg_table_health_t has it */
     _Atomic apr_int32_t leader;
+    _Atomic apr_uint16_t keys_read;
+    _Atomic apr_uint16_t early_notices; /* that came before that */
     _Atomic apr_int64_t last_run;
     b24bg_counter_t journal_records;
     b24bg_counter_t inbox;

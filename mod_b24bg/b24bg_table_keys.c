@@ -2,6 +2,11 @@
 
 #include "b24bg_notice.h"
 
+#include <stdlib.h>
+
+/* Sets that are looked through under one lock: a tenth of a millisecond or so. */
+#define SETS_AT_ONCE 256
+
 /* A key may lie in any cell of two sets. Whoever looks for one looks at all of them, so that a key
  * that is dropped leaves an empty cell and nothing else behind, and a live key costs the same as a
  * dead one. */
@@ -154,4 +159,79 @@ int b24bg_table_key_find(b24bg_table_t *table, const char *key_hash, b24bg_porta
     }
     *portal = place_of(table, reference);
     return 1;
+}
+
+/* Keeping some */
+
+static int compare_marks(const void *one, const void *other)
+{
+    apr_uint64_t left = *(const apr_uint64_t *)one;
+    apr_uint64_t right = *(const apr_uint64_t *)other;
+
+    return (left > right) - (left < right);
+}
+
+/* Sorted. */
+static apr_array_header_t *marks_of(b24bg_table_t *table, const apr_array_header_t *key_hashes)
+{
+    apr_array_header_t *marks =
+        apr_array_make(key_hashes->pool, key_hashes->nelts + 1, sizeof(apr_uint64_t));
+    int i;
+
+    for (i = 0; i < key_hashes->nelts; i++) {
+        APR_ARRAY_PUSH(marks, apr_uint64_t) = b24bg_table_mark(
+            table, APR_ARRAY_IDX(key_hashes, i, const char *), B24BG_KEY_HASH_LENGTH);
+    }
+    qsort(marks->elts, (size_t)marks->nelts, sizeof(apr_uint64_t), compare_marks);
+    return marks;
+}
+
+static void retain_in_set(b24bg_table_keys_t *set, const apr_array_header_t *marks)
+{
+    int i;
+
+    for (i = 0; i < B24BG_TABLE_KEY_WAYS; i++) {
+        apr_uint64_t mark = set->way[i].mark;
+        if (mark &&
+            !bsearch(&mark, marks->elts, (size_t)marks->nelts, sizeof(mark), compare_marks)) {
+            set->way[i].mark = 0;
+        }
+    }
+}
+
+int b24bg_table_keys_retain(b24bg_table_t *table, const apr_array_header_t *key_hashes)
+{
+    apr_array_header_t *marks = marks_of(table, key_hashes);
+    apr_uint64_t lock = 0;
+    apr_uint32_t i;
+
+    for (i = 0; i < table->key_sets; i++) {
+        if (i % SETS_AT_ONCE == 0 && !(lock = b24bg_table_lock(table))) {
+            return 0;
+        }
+        retain_in_set(&b24bg_table_keys(table)[i], marks);
+        if (i % SETS_AT_ONCE == SETS_AT_ONCE - 1 || i == table->key_sets - 1) {
+            b24bg_table_unlock(table, lock);
+        }
+    }
+    return 1;
+}
+
+/* Before they are there */
+
+int b24bg_table_keys_are_read(b24bg_table_t *table)
+{
+    return atomic_load_explicit(&table->keys_read, memory_order_acquire);
+}
+
+void b24bg_table_set_keys_read(b24bg_table_t *table)
+{
+    atomic_store_explicit(&table->keys_read, 1, memory_order_release);
+}
+
+/* The look before keeps the number from coming round. */
+int b24bg_table_claim_early_notice(b24bg_table_t *table)
+{
+    return table->early_notices < B24BG_TABLE_EARLY_NOTICES &&
+           atomic_fetch_add(&table->early_notices, 1) < B24BG_TABLE_EARLY_NOTICES;
 }

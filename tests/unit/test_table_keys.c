@@ -357,6 +357,75 @@ static void test_one_cell_in_turns(void **state)
     assert_int_equal(wrong, 0);
 }
 
+static apr_array_header_t *hashes_of(apr_uint32_t first, apr_uint32_t step, apr_uint32_t end)
+{
+    apr_array_header_t *hashes = apr_array_make(unit_pool, 8, sizeof(const char *));
+    apr_uint32_t i;
+
+    for (i = first; i < end; i += step) {
+        APR_ARRAY_PUSH(hashes, const char *) =
+            key_hash(apr_palloc(unit_pool, B24BG_KEY_HASH_LENGTH + 1), i);
+    }
+    return hashes;
+}
+
+/* In all sets, with and without a place; those that are not there are not made. */
+static void test_retain(void **state)
+{
+    const portals_t *row = *state;
+    b24bg_table_t *table = new_table(row->portals);
+    b24bg_portal_ref_t place = load(table, 1, NOW);
+    apr_uint32_t count = cells(table) / 2 / 3 * 3;
+    b24bg_portal_ref_t found;
+    apr_uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        assert_int_equal(put(table, i, i % 2 ? place : (b24bg_portal_ref_t){0, 0}), 1);
+    }
+    assert_int_equal(b24bg_table_keys_retain(table, hashes_of(0, 3, count + 30)), 1);
+    for (i = 0; i < count + 30; i++) {
+        assert_int_equal(find(table, i, &found), i < count && i % 3 == 0);
+        if (i < count && i % 3 == 0) {
+            assert_int_equal(found.slot, i % 2 ? place.slot : 0);
+        }
+    }
+    assert_int_equal(cells_taken(table), count / 3);
+    assert_int_equal(b24bg_table_keys_retain(table, hashes_of(0, 1, 0)), 1);
+    assert_int_equal(cells_taken(table), 0);
+}
+
+/* Who has the lock may be in the middle of a key. */
+static void test_retain_takes_the_lock(void **state)
+{
+    b24bg_table_t *table = new_table(PLACES);
+    apr_uint64_t lock;
+
+    (void)state;
+    assert_int_equal(put(table, 1, load(table, 1, NOW)), 1);
+    lock = b24bg_table_lock(table);
+    assert_int_equal(b24bg_table_keys_retain(table, hashes_of(0, 1, 0)), 0);
+    assert_int_equal(cells_taken(table), 1);
+    b24bg_table_unlock(table, lock);
+    assert_int_equal(b24bg_table_keys_retain(table, hashes_of(0, 1, 0)), 1);
+    assert_int_equal(cells_taken(table), 0);
+    assert_int_equal(put(table, 1, load(table, 1, NOW)), 1); /* the lock is free again */
+}
+
+static void test_keys_are_read(void **state)
+{
+    b24bg_table_t *table = new_table(PLACES);
+    int i;
+
+    (void)state;
+    assert_int_equal(b24bg_table_keys_are_read(table), 0);
+    for (i = 0; i < 100000; i++) {
+        assert_int_equal(b24bg_table_claim_early_notice(table), i < B24BG_TABLE_EARLY_NOTICES);
+    }
+    assert_int_equal(b24bg_table_keys_are_read(table), 0);
+    b24bg_table_set_keys_read(table);
+    assert_int_equal(b24bg_table_keys_are_read(table), 1);
+}
+
 int main(void)
 {
     UNIT_ADD(test_put_find_drop);
@@ -365,6 +434,9 @@ int main(void)
     UNIT_ADD(test_place_brought_up_to_date);
     UNIT_ADD(test_rotations);
     UNIT_ADD_ROWS(test_full, portals);
+    UNIT_ADD_ROWS(test_retain, portals);
+    UNIT_ADD(test_retain_takes_the_lock);
+    UNIT_ADD(test_keys_are_read);
     UNIT_ADD(test_killed_writers);
     UNIT_ADD(test_threads);
     UNIT_ADD(test_one_cell_in_turns);
