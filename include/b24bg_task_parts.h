@@ -62,7 +62,10 @@ struct b24bg_task_t {
     apr_int64_t registration_change;
     apr_time_t refresh_due;
     apr_array_header_t *old_keys; /* old_key_t, to be dropped from the table in time */
-    int left_over;                /* a portal found the table full */
+    apr_pool_t *shown_pool;
+    apr_hash_t *shown; /* registration -> the keys of it that are in the table */
+    int all_shown;     /* the store has been read from its beginning to its end */
+    int left_over;     /* a portal found the table full */
     apr_time_t left_over_due;
     apr_time_t full_warned;
     apr_uint64_t turned_away;

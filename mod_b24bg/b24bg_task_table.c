@@ -15,9 +15,26 @@ typedef struct {
     apr_time_t until;
 } old_key_t;
 
-void b24bg_task_table_begin(b24bg_task_t *task)
+/* Those of one registration that are in the table; "": none. */
+typedef struct {
+    char live[B24BG_KEY_HASH_LENGTH + 1];
+    char next[B24BG_KEY_HASH_LENGTH + 1];
+    char old[B24BG_KEY_HASH_LENGTH + 1];
+} shown_keys_t;
+
+/* From the beginning of the store. */
+static void show_all(b24bg_task_t *task)
 {
     task->change = task->registration_change = -1;
+    apr_pool_clear(task->shown_pool);
+    task->shown = apr_hash_make(task->shown_pool);
+    task->all_shown = 0;
+}
+
+void b24bg_task_table_begin(b24bg_task_t *task)
+{
+    apr_pool_create(&task->shown_pool, task->pool);
+    show_all(task);
     task->flushed = apr_pcalloc(task->pool, (b24bg_table_capacity(task->config->table) + 1) *
                                                 sizeof(*task->flushed));
     task->old_keys = apr_array_make(task->pool, 8, sizeof(old_key_t));
@@ -133,19 +150,88 @@ static int show_key(b24bg_task_t *task, const char *hash, b24bg_portal_ref_t pla
     return placed != 0;
 }
 
-static int show_keys(b24bg_task_t *task, const b24bg_store_registration_t *row,
-                     b24bg_portal_ref_t place)
+static shown_keys_t *shown_keys(b24bg_task_t *task, const b24bg_store_registration_t *row,
+                                apr_pool_t *scratch)
 {
-    if (*row->old_key_hash && row->old_key_until > task->now) {
-        if (!show_key(task, row->old_key_hash, place)) {
-            return 0;
-        }
-        keep_old_key(task, row->old_key_hash, row->old_key_until);
-    } else if (*row->old_key_hash &&
-               !b24bg_table_key_drop(task->config->table, row->old_key_hash)) {
+    const char *name =
+        apr_psprintf(scratch, "%s %s %" APR_INT64_T_FMT, row->app, row->member_id, row->user_id);
+    shown_keys_t *keys = apr_hash_get(task->shown, name, APR_HASH_KEY_STRING);
+
+    if (!keys) {
+        keys = apr_pcalloc(task->shown_pool, sizeof(*keys));
+        apr_hash_set(task->shown, apr_pstrdup(task->shown_pool, name), APR_HASH_KEY_STRING, keys);
+    }
+    return keys;
+}
+
+/* A notice about one that is not asked for any more, or whose portal is gone, changes nothing. */
+static void read_keys(const b24bg_task_t *task, const b24bg_store_registration_t *row,
+                      shown_keys_t *keys)
+{
+    memset(keys, 0, sizeof(*keys));
+    if (!b24bg_task_wants(b24bg_task_app(task, row->app), row->user_id) ||
+        b24bg_registration_reason_by_name(row->reason) == B24BG_BLOCKED_UNINSTALLED) {
+        return;
+    }
+    apr_cpystrn(keys->live, row->key_hash, sizeof(keys->live));
+    apr_cpystrn(keys->next, row->next_key_hash, sizeof(keys->next));
+    if (row->old_key_until > task->now) {
+        apr_cpystrn(keys->old, row->old_key_hash, sizeof(keys->old));
+    }
+}
+
+/* 1 if it is not among the keys, and not in the table any more. */
+static int drop_vanished(b24bg_task_t *task, const char *hash, const shown_keys_t *keys)
+{
+    return !*hash || strcmp(hash, keys->live) == 0 || strcmp(hash, keys->next) == 0 ||
+           strcmp(hash, keys->old) == 0 || b24bg_table_key_drop(task->config->table, hash);
+}
+
+/* They are remembered before they are in the table: dropping one that is not there does no harm. */
+static int show_keys(b24bg_task_t *task, const b24bg_store_registration_t *row,
+                     b24bg_portal_ref_t place, apr_pool_t *scratch)
+{
+    shown_keys_t *shown = shown_keys(task, row, scratch);
+    shown_keys_t keys;
+
+    read_keys(task, row, &keys);
+    if (!drop_vanished(task, shown->live, &keys) || !drop_vanished(task, shown->next, &keys) ||
+        !drop_vanished(task, shown->old, &keys)) {
         return 0;
     }
-    return show_key(task, row->key_hash, place) && show_key(task, row->next_key_hash, place);
+    *shown = keys;
+    if (!place.slot) {
+        return 1; /* no room, which is told elsewhere, or uninstalled */
+    }
+    if (*keys.old) {
+        keep_old_key(task, keys.old, row->old_key_until);
+    }
+    return show_key(task, keys.old, place) && show_key(task, keys.live, place) &&
+           show_key(task, keys.next, place);
+}
+
+static void add_hash(apr_array_header_t *hashes, const char *hash)
+{
+    if (*hash) {
+        APR_ARRAY_PUSH(hashes, const char *) = hash;
+    }
+}
+
+/* What tasks before this one have left behind goes. What another one has put there since we read
+ * the store goes, too, so what is new there is read once more. 0: not now. */
+static int end_show_all(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    apr_array_header_t *hashes = apr_array_make(scratch, 64, sizeof(const char *));
+    apr_hash_index_t *at;
+
+    for (at = apr_hash_first(scratch, task->shown); at; at = apr_hash_next(at)) {
+        const shown_keys_t *keys = apr_hash_this_val(at);
+        add_hash(hashes, keys->live);
+        add_hash(hashes, keys->next);
+        add_hash(hashes, keys->old);
+    }
+    task->all_shown = b24bg_table_keys_retain(task->config->table, hashes);
+    return task->all_shown;
 }
 
 /* A personal registration's place is known as its portal is. 0: not now. */
@@ -157,9 +243,11 @@ static int know_personal(b24bg_task_t *task, const b24bg_store_registration_t *r
     if (row->user_id == 0) {
         return 1;
     }
-    return !b24bg_task_done(task, b24bg_store_portal_get(task->store, scratch, row->app,
-                                                         row->member_id, &portal)) ||
-           show_portal(task, portal, row->user_id, scratch);
+    if (!b24bg_task_done(task, b24bg_store_portal_get(task->store, scratch, row->app,
+                                                      row->member_id, &portal))) {
+        return task->store != NULL;
+    }
+    return show_portal(task, portal, row->user_id, scratch);
 }
 
 static int show_life(b24bg_task_t *task, const b24bg_store_registration_t *row,
@@ -195,10 +283,7 @@ static int show_registration(b24bg_task_t *task, const b24bg_store_registration_
         return 0;
     }
     place = b24bg_table_find(task->config->table, &id);
-    if (!place.slot) {
-        return 1; /* no room, which is told elsewhere, or uninstalled */
-    }
-    return show_life(task, row, place) && show_keys(task, row, place);
+    return (!place.slot || show_life(task, row, place)) && show_keys(task, row, place, scratch);
 }
 
 static int refresh_registrations(b24bg_task_t *task, apr_pool_t *scratch)
@@ -210,7 +295,7 @@ static int refresh_registrations(b24bg_task_t *task, apr_pool_t *scratch)
                                                                task->registration_change, &rows))) {
         return 0;
     }
-    for (i = 0; i < rows->nelts && task->store; i++) {
+    for (i = 0; i < rows->nelts; i++) {
         const b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
         if (!show_registration(task, row, scratch)) {
             task->registration_change = row->change - 1; /* one before it may have the same */
@@ -231,9 +316,11 @@ void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
     if (task->left_over && task->now >= task->left_over_due) {
         task->left_over = 0;
         task->left_over_due = task->now + B24BG_TASK_WARN_EVERY;
-        task->change = task->registration_change = -1; /* a place may have become free */
+        show_all(task); /* a place may have become free */
     }
-    if (!refresh_portals(task, scratch) || !refresh_registrations(task, scratch)) {
+    if (!refresh_portals(task, scratch) || !refresh_registrations(task, scratch) ||
+        (!task->all_shown &&
+         (!end_show_all(task, scratch) || !refresh_registrations(task, scratch)))) {
         task->refresh_due = 0;
         return;
     }

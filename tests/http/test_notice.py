@@ -11,6 +11,7 @@ from conftest import MODES, requests
 from httpd import PROBE_LOCATION
 from samples import (DESCRIPTION, FORM, KEY, NOTICE_A, NOTICE_B, NOTICE_C, NOTICE_E, OVERTIME, SECRETS,
                      http, new_secret)
+from test_registration import key_of
 
 LINE = re.compile(r"\[b24bg:error\] .*B24BG0201: .*app=(\S+) portal=(\S+) domain=(\S+) error=(\S+) "
                   r'description="(.*?)"$')
@@ -193,11 +194,16 @@ def test_a_key_dies(server, portal):
         assert send(server, key).log["verdict"] == "unknown"
 
 
-def test_reloads_keep_keys(server, portal):
-    key = server.make_key(portal)
+def test_reloads_keep_keys(bitrix, portal):
+    """Those of registrations; what else is in the table goes."""
+    server = bitrix.serve(PROBE_LOCATION + bitrix.registering())
+    server.expect("B24BG020[13]")
+    server.bound(portal)
+    stray = server.make_key(portal)
     for reload in server.graceful, server.restart:
         reload()
-        assert send(server, key).log["portal"] == portal.member_id
+        assert send(server, key_of(portal)).log["portal"] == portal.member_id
+        server.wait_for(lambda: send(server, stray).log["verdict"] == "unknown", "drop the key")
 
 
 def test_a_key_is_good_for_its_app_alone(bitrix, portal):

@@ -254,6 +254,13 @@ static void agrees(int user)
     no_secret_logged();
 }
 
+static int is_live(const char *hash)
+{
+    b24bg_portal_ref_t place;
+
+    return b24bg_table_key_find(world.config.table, hash, &place);
+}
+
 static void notice(const char *hash)
 {
     static const b24bg_notice_t told = {"ERROR_PLACEMENT_LOADING_OVERTIME", "too slow"};
@@ -579,6 +586,60 @@ static void a_killed_task_is_gone_on_from(void **state)
     end();
 }
 
+#define FAILED_BINDS 5
+
+/* Each attempt has a key of its own, which dies with it. */
+static void keys_of_failed_binds_die(void **state)
+{
+    const char *keys[FAILED_BINDS];
+    int i;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    lose(0);
+    for (i = 0; i < FAILED_BINDS;) {
+        world.now += APR_USEC_PER_SEC / 10;
+        step();
+        if (portal.answered < world.started &&
+            strstr(world.calls[portal.answered].url, "placement.bind")) {
+            keys[i] = registration(0)->next_key_hash;
+            assert_int_equal(1, is_live(keys[i]));
+            i++;
+            answer(portal.answered++, 503, error_body("QUERY_LIMIT_EXCEEDED", ""));
+        } else {
+            answer_next();
+        }
+    }
+    live(600);
+    agrees(0);
+    for (i = 0; i < FAILED_BINDS; i++) {
+        assert_string_not_equal("", keys[i]);
+        assert_int_equal(0, is_live(keys[i]));
+    }
+    end();
+}
+
+/* A task that was killed has left a key in the table. */
+static void keys_of_nobody_die(void **state)
+{
+    static const char *stray = "0123456789abcdef0123456789abcdef01234567";
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    assert_int_equal(1, b24bg_table_key_put(world.config.table, stray, (b24bg_portal_ref_t){0, 0}));
+    live(10);
+    assert_int_equal(1, is_live(stray));
+    apr_pool_destroy(world.task_pool);
+    start_task("two");
+    step();
+    assert_int_equal(0, is_live(stray));
+    agrees(0);
+    end();
+}
+
 /* Whoever slept through his lease wakes up with an answer in his hands. */
 static void a_sleeper_changes_nothing(void **state)
 {
@@ -621,9 +682,12 @@ static void want_users(int first, int second)
 
 static void personal_ones_take_the_place_of_a_general_one(void **state)
 {
+    const char *general;
+
     (void)state;
     begin_portal();
     install_and_bind();
+    general = key_hash(0);
     want_users(7, 8);
     live(10);
     install();
@@ -633,6 +697,7 @@ static void personal_ones_take_the_place_of_a_general_one(void **state)
     assert_int_equal(2, portal.count);
     assert_string_equal(HANDLER "?u=7", portal.rows[row_of(7)].handler);
     assert_string_equal("unknown", state_of(0));
+    assert_int_equal(0, is_live(general));
     live(60);
     lose(8);
     live(3);
@@ -824,9 +889,13 @@ static void an_uninstalled_portal_is_left_alone(void **state)
     post(B24BG_INSTALL_UNINSTALL, MEMBER, "", "app-token");
     live(5);
     assert_string_equal("blocked uninstalled", state_of(0));
+    assert_int_equal(0, is_live(registration(0)->key_hash));
     notice(registration(0)->key_hash);
     live(5);
     assert_int_equal(calls, portal.gets);
+    install();
+    live(5);
+    agrees(0);
     end();
 }
 
@@ -1009,6 +1078,8 @@ int main(void)
     UNIT_ADD(a_refresh_is_finished_at_the_end);
     UNIT_ADD(without_a_secret_there_is_no_refresh);
     UNIT_ADD_ROWS(a_killed_task_is_gone_on_from, kills);
+    UNIT_ADD(keys_of_failed_binds_die);
+    UNIT_ADD(keys_of_nobody_die);
     UNIT_ADD(a_sleeper_changes_nothing);
     UNIT_ADD(personal_ones_take_the_place_of_a_general_one);
     UNIT_ADD_ROWS(foreign_handlers_are_left_alone, foreigners);
