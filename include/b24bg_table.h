@@ -297,6 +297,9 @@ void b24bg_table_count_alert(b24bg_table_t *table, int result);
 
 /* Told once. What was claimed stays claimed through reloads. */
 
+/* 1 if this place's silence is still to be reported: as b24bg_table_claim_silence, claims nothing.
+ */
+int b24bg_table_is_silence_open(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load);
 /* 1 if this place's silence is the caller's to report: `last_load` is the one that he has seen, and
  * still the last one, and nobody has reported it for that one yet. */
 int b24bg_table_claim_silence(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load);

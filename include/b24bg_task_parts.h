@@ -98,7 +98,8 @@ apr_interval_time_t b24bg_task_retry_after(int attempts);
 void b24bg_task_inbox_begin(b24bg_task_t *task);
 void b24bg_task_import_journal(b24bg_task_t *task, apr_pool_t *scratch);
 void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch);
-/* Leaves a message for whoever has the lease: the portal has fallen silent. */
+/* Leaves a message for whoever has the lease: the portal has fallen silent. It is there unless the
+ * store is down afterwards. */
 void b24bg_task_report_silence(b24bg_task_t *task, apr_pool_t *scratch,
                                const b24bg_store_registration_t *registration);
 

@@ -88,6 +88,14 @@ void b24bg_table_recent_restore(b24bg_table_place_t *place, apr_time_t last_load
     }
 }
 
+int b24bg_table_is_silence_open(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load)
+{
+    b24bg_table_place_t *place = b24bg_table_place(table, slot);
+
+    return place->last_load == last_load &&
+           b24bg_counter_read(&place->silence) != (apr_uint64_t)last_load;
+}
+
 int b24bg_table_claim_silence(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load)
 {
     b24bg_table_place_t *place = b24bg_table_place(table, slot);

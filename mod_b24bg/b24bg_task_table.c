@@ -397,22 +397,36 @@ static int is_silent_everywhere(b24bg_task_t *task, apr_pool_t *scratch,
            task->now - portal->last_load >= app->silence;
 }
 
+/* One that the portal was asked about since then, perhaps before a restart, is no news; when that
+ * was is shown to the second. */
+static int is_silent(const b24bg_task_t *task, const b24bg_task_app_t *app,
+                     const b24bg_portal_counts_t *counts)
+{
+    apr_time_t silent = counts->last_load + app->silence;
+
+    return app->silence && counts->recent >= B24BG_TASK_SILENCE_LOADS && task->now >= silent &&
+           counts->shown.has && counts->shown.state == B24BG_REGISTRATION_BOUND &&
+           counts->shown.checked + APR_USEC_PER_SEC <= silent;
+}
+
+/* It is claimed when it is in the store: what was claimed is not reported again. */
 static void watch_silence(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
                           apr_uint32_t slot, const b24bg_portal_counts_t *counts)
 {
     b24bg_store_registration_t registration = {0};
 
-    if (!app->silence || counts->recent < B24BG_TASK_SILENCE_LOADS ||
-        task->now - counts->last_load < app->silence || !counts->shown.has ||
-        counts->shown.state != B24BG_REGISTRATION_BOUND ||
-        !is_silent_everywhere(task, scratch, app, counts) ||
-        !b24bg_table_claim_silence(task->config->table, slot, counts->last_load)) {
+    if (!is_silent(task, app, counts) ||
+        !b24bg_table_is_silence_open(task->config->table, slot, counts->last_load) ||
+        !is_silent_everywhere(task, scratch, app, counts)) {
         return;
     }
     registration.app = app->name;
     registration.member_id = counts->member_id;
     registration.user_id = counts->user;
     b24bg_task_report_silence(task, scratch, &registration);
+    if (task->store) {
+        b24bg_table_claim_silence(task->config->table, slot, counts->last_load);
+    }
 }
 
 /* The warning is written down with the age that it is about, so that it comes once for each pair of

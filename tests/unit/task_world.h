@@ -116,13 +116,23 @@ static void start_task(const char *holder)
     world.task_config = config;
 }
 
-static void begin(void)
+/* An empty one, as after a start of the server. */
+static void make_table(void)
 {
     static const unsigned char key[16] = "0123456789abcdef";
+    void *memory = NULL;
+
+    assert_int_equal(0, posix_memalign(&memory, 64, b24bg_table_size(4)));
+    memset(memory, 0, b24bg_table_size(4));
+    world.config.table = b24bg_table_create(memory, 4, key);
+    world.app.row = b24bg_table_app(world.config.table, world.app.name);
+}
+
+static void begin(void)
+{
     apr_array_header_t *servers;
     apr_array_header_t *portals;
     apr_array_header_t *apps;
-    void *memory = NULL;
 
     memset(&world, 0, sizeof(world));
     world.pool = unit_pool;
@@ -145,19 +155,16 @@ static void begin(void)
     world.app.users = apr_array_make(world.pool, 2, sizeof(apr_int64_t));
     apps = apr_array_make(world.pool, 1, sizeof(const b24bg_task_app_t *));
     APR_ARRAY_PUSH(apps, const b24bg_task_app_t *) = &world.app;
-    assert_int_equal(0, posix_memalign(&memory, 64, b24bg_table_size(4)));
-    memset(memory, 0, b24bg_table_size(4));
     world.http.start = fake_start;
     world.http.perform = fake_perform;
     world.config.apps = apps;
     world.config.journal = world.journal;
     world.config.store_driver = "sqlite3";
     world.config.store_params = world.db;
-    world.config.table = b24bg_table_create(memory, 4, key);
     world.config.http = &world.http;
     world.config.log = fake_log;
     world.config.random = fake_random;
-    world.app.row = b24bg_table_app(world.config.table, world.app.name);
+    make_table();
     start_task("one");
 }
 

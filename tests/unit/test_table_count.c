@@ -260,8 +260,11 @@ static void test_claim_silence(void **state)
 
     (void)state;
     load_once(table, portal, NOW);
+    assert_int_equal(b24bg_table_is_silence_open(table, 1, NOW - 1), 0);
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW - 1), 0);
+    assert_int_equal(b24bg_table_is_silence_open(table, 1, NOW), 1);
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 1);
+    assert_int_equal(b24bg_table_is_silence_open(table, 1, NOW), 0);
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 0);
     load_once(table, portal, NOW + 5);
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 0); /* it is silent no more */

@@ -4,6 +4,7 @@
 
 #include "b24bg_registration.h"
 
+#include <apr_dbd.h>
 #include <apr_time.h>
 
 #define PORTAL_ROWS 8
@@ -848,13 +849,13 @@ static void a_day_has_only_so_many_binds(void **state)
     end();
 }
 
-static void silence_asks_once(void **state)
+/* An app with B24bgSilence 60s, and enough loads to fall silent after. */
+static void install_and_load(void)
 {
     b24bg_portal_id_t id = {0, MEMBER, 0};
     b24bg_table_request_t load = {0};
     int i;
 
-    (void)state;
     begin_portal();
     world.app.silence = apr_time_from_sec(60);
     install_and_bind();
@@ -865,6 +866,12 @@ static void silence_asks_once(void **state)
         load.now = world.now;
         b24bg_table_count(world.config.table, &load);
     }
+}
+
+static void silence_asks_once(void **state)
+{
+    (void)state;
+    install_and_load();
     portal.count = 0; /* lost, and no notice */
     live(50);
     assert_int_equal(2, portal.gets);
@@ -872,6 +879,57 @@ static void silence_asks_once(void **state)
     agrees(0);
     logged("w B24BG0327");
     logged("n B24BG0321");
+    live(300);
+    assert_int_equal(4, portal.gets); /* asked once, read back once */
+    end();
+}
+
+/* The server ends with its table, and another one starts. */
+static void a_restart_forgets_no_silence(void **state)
+{
+    int gets;
+
+    (void)state;
+    install_and_load();
+    live(120);
+    gets = portal.gets;
+    assert_int_equal(3, gets);
+    apr_pool_destroy(world.task_pool);
+    free(world.config.table);
+    make_table();
+    start_task("two");
+    live(120);
+    assert_int_equal(gets, portal.gets);
+    agrees(0);
+    end();
+}
+
+static void raw_sql(const char *statement)
+{
+    const apr_dbd_driver_t *driver;
+    apr_dbd_t *handle;
+    int rows;
+
+    assert_int_equal(APR_SUCCESS, apr_dbd_get_driver(world.pool, "sqlite3", &driver));
+    assert_int_equal(APR_SUCCESS, apr_dbd_open(driver, world.pool, world.db, &handle));
+    assert_int_equal(0, apr_dbd_query(driver, handle, &rows, statement));
+    assert_int_equal(APR_SUCCESS, apr_dbd_close(driver, handle));
+}
+
+static void silence_survives_a_store_that_fails(void **state)
+{
+    (void)state;
+    install_and_load();
+    portal.count = 0; /* lost, and no notice */
+    raw_sql("CREATE TRIGGER b24bg_full BEFORE INSERT ON b24bg_inbox "
+            "BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+    live(80);
+    logged("w B24BG0301");
+    assert_int_equal(2, portal.gets);
+    raw_sql("DROP TRIGGER b24bg_full");
+    live(30);
+    logged("w B24BG0327");
+    agrees(0);
     live(300);
     assert_int_equal(4, portal.gets); /* asked once, read back once */
     end();
@@ -1087,6 +1145,8 @@ int main(void)
     UNIT_ADD(rebind_takes_a_foreign_handler_away);
     UNIT_ADD(a_day_has_only_so_many_binds);
     UNIT_ADD(silence_asks_once);
+    UNIT_ADD(a_restart_forgets_no_silence);
+    UNIT_ADD(silence_survives_a_store_that_fails);
     UNIT_ADD(an_uninstalled_portal_is_left_alone);
     UNIT_ADD(an_app_without_urls_registers_nothing);
     return unit_run("task_registration");
