@@ -94,6 +94,27 @@ static int show_portal(b24bg_task_t *task, const b24bg_store_portal_t *stored, a
     return placed != 0;
 }
 
+/* A renamed portal has moved with all its registrations, whose rows have not changed. */
+static int show_places(b24bg_task_t *task, const b24bg_store_portal_t *stored, apr_pool_t *scratch)
+{
+    const b24bg_task_app_t *app = b24bg_task_app(task, stored->app);
+    b24bg_portal_id_t id = {0, stored->member_id, 0};
+    int i;
+
+    if (!show_portal(task, stored, 0, scratch)) {
+        return 0;
+    }
+    for (i = 0; app && i < app->users->nelts; i++) {
+        id.app = app->row;
+        id.user = APR_ARRAY_IDX(app->users, i, apr_int64_t);
+        if (b24bg_table_find(task->config->table, &id).slot &&
+            !show_portal(task, stored, id.user, scratch)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* 0: to be gone on with at the next step. */
 static int refresh_portals(b24bg_task_t *task, apr_pool_t *scratch)
 {
@@ -106,7 +127,7 @@ static int refresh_portals(b24bg_task_t *task, apr_pool_t *scratch)
     }
     for (i = 0; i < portals->nelts; i++) {
         const b24bg_store_portal_t *portal = &APR_ARRAY_IDX(portals, i, b24bg_store_portal_t);
-        if (!show_portal(task, portal, 0, scratch)) {
+        if (!show_places(task, portal, scratch)) {
             return 0;
         }
         task->change = portal->change;

@@ -713,6 +713,44 @@ static void personal_ones_take_the_place_of_a_general_one(void **state)
     end();
 }
 
+static const char *origin_of(int user)
+{
+    char *origin = apr_pcalloc(world.pool, B24BG_ORIGIN_MAX + 1);
+    b24bg_portal_id_t id = {world.app.row, MEMBER, user};
+    b24bg_portal_ref_t place = b24bg_table_find(world.config.table, &id);
+
+    assert_int_equal(B24BG_TRUST_PROVEN,
+                     b24bg_table_trust(world.config.table, place, "app-token", origin));
+    return origin;
+}
+
+/* What one registration's job has learnt is true of the other one's place. */
+static void a_renamed_portal_moves_with_all_its_places(void **state)
+{
+    static const b24bg_http_answer_t moved = {
+        B24BG_HTTP_ANSWERED, 302, "", 0, "https://new.example.com/rest/placement.get", ""};
+    int call;
+
+    (void)state;
+    begin_portal();
+    want_users(7, 8);
+    install();
+    live(20);
+    assert_string_equal("https://crm.example.com", origin_of(8));
+    lose(7);
+    step();
+    call = portal.answered++;
+    world.calls[call].done(world.calls[call].baton, &moved);
+    answer(portal.answered++, 200, identity("local.1", MEMBER, "new.example.com"));
+    live(5);
+    agrees(7);
+    agrees(8);
+    assert_string_equal("https://new.example.com", origin_of(0));
+    assert_string_equal("https://new.example.com", origin_of(7));
+    assert_string_equal("https://new.example.com", origin_of(8));
+    end();
+}
+
 static void put_row(int user, const char *handler)
 {
     portal.rows[portal.count].user = user;
@@ -1140,6 +1178,7 @@ int main(void)
     UNIT_ADD(keys_of_nobody_die);
     UNIT_ADD(a_sleeper_changes_nothing);
     UNIT_ADD(personal_ones_take_the_place_of_a_general_one);
+    UNIT_ADD(a_renamed_portal_moves_with_all_its_places);
     UNIT_ADD_ROWS(foreign_handlers_are_left_alone, foreigners);
     UNIT_ADD(commands_are_carried_out);
     UNIT_ADD(rebind_takes_a_foreign_handler_away);
