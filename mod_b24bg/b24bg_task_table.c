@@ -450,6 +450,54 @@ static void watch_silence(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_t
     }
 }
 
+/* The first one that can be asked about, or NULL. */
+static b24bg_store_registration_t *first_bound(const b24bg_task_app_t *app,
+                                               const apr_array_header_t *rows)
+{
+    int i;
+
+    for (i = 0; i < rows->nelts; i++) {
+        b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        if (b24bg_task_wants(app, row->user_id) &&
+            b24bg_registration_state_by_name(row->state) == B24BG_REGISTRATION_BOUND) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+static int is_warned_of(const apr_array_header_t *rows, apr_time_t refreshed)
+{
+    int i;
+
+    for (i = 0; i < rows->nelts; i++) {
+        if (APR_ARRAY_IDX(rows, i, b24bg_store_registration_t).warned == refreshed) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void tell_of_tokens(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
+                           const b24bg_store_portal_t *portal, int is_asked)
+{
+    apr_int64_t left =
+        apr_time_sec(portal->refreshed + B24BG_TASK_REFRESH_LIFE - task->now) / 86400;
+    apr_int64_t days = left > 0 ? left : 0;
+    const char *remedy =
+        is_asked ? "the portal is asked now, which renews it; if it is not renewed, install the "
+                   "application again"
+                 : "no registration is bound there, so it is not renewed by itself: use b24bgctl "
+                   "bind, or install the application again";
+
+    b24bg_task_say(task, B24BG_LOG_WARNING,
+                   "B24BG0329: the refresh token was not used for long: app=%s portal=%s domain=%s "
+                   "days_left=%" APR_INT64_T_FMT "; %s",
+                   portal->app, portal->member_id, portal->domain, days, remedy);
+    b24bg_task_alert(task, app, "token-expiring", portal,
+                     apr_psprintf(scratch, "%" APR_INT64_T_FMT " days left; %s", days, remedy));
+}
+
 /* The warning is written down with the age that it is about, so that it comes once for each pair of
  * tokens. With it the portal is asked: what makes a new pair is an access token that has expired.
  */
@@ -458,31 +506,22 @@ static void warn_of_tokens(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_
 {
     apr_array_header_t *rows = b24bg_task_registrations(task, scratch, app, portal->member_id);
     b24bg_store_reason_t reason = {NULL, "token-expiring", "", task->now, NULL};
+    b24bg_store_registration_t *bound;
     b24bg_store_registration_t *row;
-    apr_int64_t days;
 
-    if (!rows || rows->nelts == 0) {
+    if (!rows || rows->nelts == 0 || is_warned_of(rows, portal->refreshed)) {
         return;
     }
-    row = &APR_ARRAY_IDX(rows, 0, b24bg_store_registration_t);
-    if (!row->change || row->warned == portal->refreshed) {
-        return;
-    }
+    bound = first_bound(app, rows);
+    row = bound ? bound : &APR_ARRAY_IDX(rows, 0, b24bg_store_registration_t);
     row->warned = portal->refreshed;
-    b24bg_task_registration_apply(task, scratch, app, row, B24BG_EVENT_SILENCE);
-    if (!b24bg_task_done(task, b24bg_store_registration_put(task->store, row, &reason))) {
-        return;
+    if (bound) {
+        b24bg_task_registration_apply(task, scratch, app, row, B24BG_EVENT_SILENCE);
     }
-    days = apr_time_sec(portal->refreshed + B24BG_TASK_REFRESH_LIFE - task->now) / 86400;
-    task->registrations_due = 0;
-    b24bg_task_say(task, B24BG_LOG_WARNING,
-                   "B24BG0329: the refresh token was not used for long: app=%s portal=%s domain=%s "
-                   "days_left=%" APR_INT64_T_FMT
-                   "; the portal is asked now, which renews it; if it is not renewed, install the "
-                   "application again",
-                   portal->app, portal->member_id, portal->domain, days > 0 ? days : 0);
-    b24bg_task_alert(task, app, "token-expiring", portal,
-                     apr_psprintf(scratch, "%" APR_INT64_T_FMT " days left", days > 0 ? days : 0));
+    if (b24bg_task_done(task, b24bg_store_registration_put(task->store, row, &reason))) {
+        task->registrations_due = 0;
+        tell_of_tokens(task, scratch, app, portal, bound != NULL);
+    }
 }
 
 static void watch_tokens(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,

@@ -751,6 +751,86 @@ static void a_renamed_portal_moves_with_all_its_places(void **state)
     end();
 }
 
+static const char *command(const char *verb)
+{
+    b24bg_store_command_t asked = {0};
+    b24bg_store_command_t *done;
+    b24bg_store_t *store;
+    const char *error;
+
+    asked.id = apr_psprintf(world.pool, "%032x", ++world.next_id);
+    asked.app = "telephony";
+    asked.member_id = MEMBER;
+    asked.verb = verb;
+    asked.created = world.now;
+    asked.result = "";
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    assert_int_equal(APR_SUCCESS, b24bg_store_command_add(store, &asked));
+    live(10);
+    assert_int_equal(APR_SUCCESS, b24bg_store_command_get(store, world.pool, asked.id, &done));
+    b24bg_store_close(store);
+    return done->result;
+}
+
+static int times_logged(const char *text)
+{
+    const char *at = world.log;
+    int count = 0;
+
+    while ((at = strstr(at, text))) {
+        count++;
+        at++;
+    }
+    return count;
+}
+
+/* The tokens get old, and the access token has expired. */
+static void wait_for_old_tokens(void)
+{
+    portal.access_token = "another";
+    world.now += B24BG_TASK_REFRESH_WARN;
+    live(60);
+    assert_int_equal(1, times_logged("w B24BG0329"));
+}
+
+/* The general one is in the store as well, retired. */
+static void old_tokens_are_renewed_through_what_is_bound(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    want_users(7, 0);
+    install();
+    live(20);
+    agrees(7);
+    wait_for_old_tokens();
+    agrees(7);
+    assert_string_equal("unknown", state_of(0));
+    assert_int_equal(1, portal.refreshes);
+    logged("which renews it");
+    end();
+}
+
+static void old_tokens_where_nothing_is_bound_are_told_of(void **state)
+{
+    int gets;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    assert_string_equal("0 unbound", command("unbind"));
+    gets = portal.gets;
+    wait_for_old_tokens();
+    logged("it is not renewed by itself: use b24bgctl bind");
+    live(7300);
+    assert_int_equal(1, times_logged("w B24BG0329"));
+    assert_int_equal(gets, portal.gets);
+    assert_string_equal("0 bound", command("bind"));
+    assert_int_equal(1, portal.refreshes);
+    end();
+}
+
 static void put_row(int user, const char *handler)
 {
     portal.rows[portal.count].user = user;
@@ -794,28 +874,6 @@ static void foreign_handlers_are_left_alone(void **state)
         assert_int_equal(2, portal.count);
     }
     end();
-}
-
-static const char *command(const char *verb)
-{
-    b24bg_store_command_t asked = {0};
-    b24bg_store_command_t *done;
-    b24bg_store_t *store;
-    const char *error;
-
-    asked.id = apr_psprintf(world.pool, "%032x", ++world.next_id);
-    asked.app = "telephony";
-    asked.member_id = MEMBER;
-    asked.verb = verb;
-    asked.created = world.now;
-    asked.result = "";
-    assert_int_equal(APR_SUCCESS,
-                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
-    assert_int_equal(APR_SUCCESS, b24bg_store_command_add(store, &asked));
-    live(10);
-    assert_int_equal(APR_SUCCESS, b24bg_store_command_get(store, world.pool, asked.id, &done));
-    b24bg_store_close(store);
-    return done->result;
 }
 
 static void commands_are_carried_out(void **state)
@@ -1179,6 +1237,8 @@ int main(void)
     UNIT_ADD(a_sleeper_changes_nothing);
     UNIT_ADD(personal_ones_take_the_place_of_a_general_one);
     UNIT_ADD(a_renamed_portal_moves_with_all_its_places);
+    UNIT_ADD(old_tokens_are_renewed_through_what_is_bound);
+    UNIT_ADD(old_tokens_where_nothing_is_bound_are_told_of);
     UNIT_ADD_ROWS(foreign_handlers_are_left_alone, foreigners);
     UNIT_ADD(commands_are_carried_out);
     UNIT_ADD(rebind_takes_a_foreign_handler_away);
