@@ -251,6 +251,7 @@ static int end_show_all(b24bg_task_t *task, apr_pool_t *scratch)
         add_hash(hashes, keys->next);
         add_hash(hashes, keys->old);
     }
+    b24bg_table_set_keys_read(task->config->table);
     task->all_shown = b24bg_table_keys_retain(task->config->table, hashes);
     return task->all_shown;
 }

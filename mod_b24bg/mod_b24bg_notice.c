@@ -11,23 +11,28 @@ APLOG_USE_MODULE(b24bg);
 /* Whose a notice is, as far as its key tells. */
 typedef struct {
     char key_hash[B24BG_KEY_HASH_LENGTH + 1];
-    const char *member_id; /* NULL: its place in the table is changing at this moment */
+    const char *member_id; /* NULL: its place in the table is changing at this moment, or the keys
+                              are not there yet */
     const char *domain;
 } sender_t;
 
-/* 1 if the URL ends in a live key of this app. */
+/* 1 if the URL ends in a live key of this app, or in one of which that cannot be told yet: after a
+ * start the store has the keys, and may be down. Then the background task finds out whose it is. */
 static int find_sender(request_rec *r, const b24bg_request_t *request, sender_t *sender)
 {
     b24bg_table_t *table = b24bg_main->table;
+    int are_read = b24bg_table_keys_are_read(table);
     b24bg_portal_counts_t portal;
     b24bg_portal_ref_t place;
 
-    if (!b24bg_notice_key(r->uri, sender->key_hash) ||
-        !b24bg_table_key_find(table, sender->key_hash, &place)) {
+    sender->member_id = sender->domain = NULL;
+    if (!b24bg_notice_key(r->uri, sender->key_hash)) {
         return 0;
     }
+    if (!b24bg_table_key_find(table, sender->key_hash, &place)) {
+        return !are_read && b24bg_table_claim_early_notice(table);
+    }
     if (!place.slot || !b24bg_table_read_portal(table, place.slot, r->request_time, &portal)) {
-        sender->member_id = sender->domain = NULL;
         return 1;
     }
     sender->member_id = apr_pstrdup(r->pool, portal.member_id);

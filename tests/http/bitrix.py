@@ -234,6 +234,10 @@ class PortalServer(Server):
         for portal in portals:
             self.wait_for(lambda: not self.knows(portal), f"forget {portal.name}")
 
+    def wait_keys(self):
+        """After a start: until then no key is dead; needs PROBE_LOCATION."""
+        self.wait_for(lambda: b"keys are read" in self.request("GET", "/probe")[2], "read the keys")
+
     def make_key(self, portal, app=NAME):
         """A live key for the error URL, as a registration has one; needs PROBE_LOCATION."""
         key = samples.new_secret()

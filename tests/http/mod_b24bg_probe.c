@@ -160,6 +160,7 @@ static int handler(request_rec *r)
         }
     }
     print_portals(r, retained->table);
+    ap_rputs(b24bg_table_keys_are_read(retained->table) ? "keys are read\n" : "", r);
     return OK;
 }
 

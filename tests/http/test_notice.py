@@ -174,6 +174,7 @@ def test_a_line_a_minute(bitrix, portal, mode):
         + f"<Location /b24>\nB24bgUse {NAME}\n</Location>\n"
           "<Location /other>\nSetHandler b24bg-error\nB24bgUse other\n</Location>", **MODES[mode])
     server.expect("B24BG0203")
+    server.wait_keys()
     start = time.monotonic()
     with server.counting({requests("error", "unknown", NAME): 40, notices("dead"): 40,
                           requests("error", "unknown", "other"): 40, notices("dead", "other"): 40}):
@@ -235,6 +236,66 @@ def test_an_app_without_a_client_has_no_keys(bitrix, portal):
                 server.ask("POST", f"/plain/{key}", NOTICE_A)
         own = [line for line in server.tagged("B24BG0201") if " app=plain portal=- error=" in line]
         assert len(own) == 3
+
+
+# Before the keys are read
+
+@contextlib.contextmanager
+def missing_store(server):
+    """It is not there when the server starts: the keys are in it, and nowhere else."""
+    server.expect("B24BG0302")
+    server.kill()
+    path = server.state / "b24bg.db"
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()
+    server.start()
+    yield
+    path.rmdir()
+    path.with_suffix(".away").rename(path)
+    server.end_lease()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_notice_before_the_keys_are_read(bitrix, portal, mode):
+    """It is kept, and when the store is back the portal is asked."""
+    server = bitrix.serve(PROBE_LOCATION + bitrix.registering(), **MODES[mode])
+    server.expect("B24BG020[13]|B24BG0322")
+    server.bound(portal)
+    with missing_store(server):
+        server.wait_log("B24BG0302")
+        bitrix.lose(portal)
+        server.wait_log("B24BG0201")
+        line, = server.tagged("B24BG0201")
+        assert f"app={NAME} portal=- error={OVERTIME} " in line
+        (kept,) = server.journal()
+        assert kept["error"] == OVERTIME
+        for path in "", "/x", f"/{KEY}0":  # without a key it is dead as ever
+            answer = server.ask("POST", f"/b24/error{path}", NOTICE_A)
+            assert (answer.status, answer.log["verdict"]) == (200, "unknown")
+        assert server.journal() == [kept]
+    server.wait_log("B24BG0321")
+    server.check_agrees(portal)
+    assert send(server, new_secret()).log["verdict"] == "unknown"
+
+
+def early_notice(last):
+    return http("POST", f"/b24/error/{new_secret()}", b"error=X",
+                f"Content-Type: {FORM}\nConnection: {'close' if last else 'keep-alive'}")
+
+
+def test_early_notices_are_bounded(bitrix, portal):
+    server = bitrix.serve(PROBE_LOCATION + bitrix.registering())
+    server.expect("B24BG020[13]")
+    server.bound(portal)
+    with missing_store(server):
+        with server.counting({requests("error", "ok", NAME): 1000, notices("live"): 1000,
+                              requests("error", "unknown", NAME): 20, notices("dead"): 20}):
+            for _ in range(17):
+                server.raw(b"".join(early_notice(last=number == 59) for number in range(60)))
+        assert len(server.journal()) == 1000
+    assert server.notices() == 1000
+    server.wait_for(lambda: server.open_messages() == 0, "look at all of them")
+    assert bitrix.asked(portal) == 2  # before and after the bind
 
 
 # What others learn
@@ -309,6 +370,7 @@ def test_journal_that_cannot_be_written(bitrix, portal):
     journal.unlink()
     journal.mkdir()
     server.start()
+    server.wait_keys()
     key = server.make_key(portal)
     for number in range(1, 4):
         with server.counting({requests("error", "refused", NAME): 1, notices("live"): 1,

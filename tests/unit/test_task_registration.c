@@ -587,6 +587,36 @@ static void a_killed_task_is_gone_on_from(void **state)
     end();
 }
 
+/* The server starts while the store is away, and a notice comes, which is kept. */
+static void a_notice_before_the_keys_are_read_is_acted_on(void **state)
+{
+    const char *away;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    assert_int_equal(1, b24bg_table_keys_are_read(world.config.table));
+    away = apr_pstrcat(world.pool, world.db, ".away", NULL);
+    apr_pool_destroy(world.task_pool);
+    free(world.config.table);
+    make_table();
+    assert_int_equal(0, rename(world.db, away));
+    assert_int_equal(0, mkdir(world.db, 0700));
+    start_task("two");
+    live(2);
+    assert_int_equal(0, b24bg_table_keys_are_read(world.config.table));
+    lose(0);
+    live(2);
+    assert_int_equal(0, rmdir(world.db));
+    assert_int_equal(0, rename(away, world.db));
+    live(5);
+    assert_int_equal(1, b24bg_table_keys_are_read(world.config.table));
+    agrees(0);
+    logged("n B24BG0321");
+    end();
+}
+
 #define FAILED_BINDS 5
 
 /* Each attempt has a key of its own, which dies with it. */
@@ -1232,6 +1262,7 @@ int main(void)
     UNIT_ADD(a_refresh_is_finished_at_the_end);
     UNIT_ADD(without_a_secret_there_is_no_refresh);
     UNIT_ADD_ROWS(a_killed_task_is_gone_on_from, kills);
+    UNIT_ADD(a_notice_before_the_keys_are_read_is_acted_on);
     UNIT_ADD(keys_of_failed_binds_die);
     UNIT_ADD(keys_of_nobody_die);
     UNIT_ADD(a_sleeper_changes_nothing);
