@@ -112,8 +112,9 @@ b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *con
 void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait);
 
 /* Instead of a step once *stop is set: gives the lease back, so that the next task need not wait
- * for it. While calls that must finish are under way it waits up to `wait` for them, keeps the
- * lease and returns 0: call it again. */
+ * for it. While calls that must finish are under way it waits up to `wait` for them; as long as
+ * that, or as the store has not taken what they brought, it keeps the lease and returns 0: call it
+ * again. */
 int b24bg_task_leave(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait);
 
 #endif

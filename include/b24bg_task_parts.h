@@ -27,6 +27,8 @@
 /* A warning that holds on is repeated this often: spec.md section 3, B24bgMaxPortals. */
 #define B24BG_TASK_WARN_EVERY apr_time_from_sec(60)
 
+typedef struct b24bg_task_unkept_t b24bg_task_unkept_t;
+
 struct b24bg_task_t {
     apr_pool_t *pool;
     const b24bg_task_config_t *config;
@@ -52,6 +54,8 @@ struct b24bg_task_t {
 
     apr_hash_t *busy; /* portals where a job is under way */
     int retrying;     /* of these jobs, those whose last attempt failed */
+    b24bg_task_unkept_t
+        *unkept; /* new tokens that the store did not take; their portals are busy */
     apr_time_t registrations_due;
     apr_time_t commands_due;
     int configuration_compared;
@@ -133,6 +137,10 @@ struct b24bg_task_call_t {
     int moved;
 };
 void b24bg_task_call(b24bg_task_call_t *call);
+/* Puts what is in task->unkept into the store, which must be open; what it does not take stays. */
+void b24bg_task_keep_unkept(b24bg_task_t *task);
+/* Nobody will try any more. */
+void b24bg_task_tell_unkept(b24bg_task_t *task);
 
 /* b24bg_task_find.c */
 

@@ -117,6 +117,14 @@ static void keep_lease(b24bg_task_t *task)
     }
 }
 
+/* New tokens come before anything that could use the old ones, whoever has the lease. */
+static void keep_unkept(b24bg_task_t *task)
+{
+    if (task->unkept && open_store(task)) {
+        b24bg_task_keep_unkept(task);
+    }
+}
+
 /* Housekeeping */
 
 static void housekeep(b24bg_task_t *task, apr_pool_t *scratch)
@@ -168,7 +176,8 @@ int b24bg_task_leave(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
 
     task->now = now;
     task->config->http->perform(task->config->http, wait, &running);
-    if (running) {
+    keep_unkept(task);
+    if (running || task->unkept) {
         if (task->store) {
             keep_lease(task);
         }
@@ -197,6 +206,9 @@ static apr_status_t end_task(void *data)
     apr_pool_t *scratch;
 
     finish_calls(task);
+    task->reopen_due = 0;
+    keep_unkept(task);
+    b24bg_task_tell_unkept(task);
     if (task->store) {
         apr_pool_create(&scratch, task->pool);
         b24bg_task_flush_counts(task, scratch);
@@ -266,6 +278,7 @@ void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
     if (open_store(task)) {
         b24bg_task_refresh_table(task, scratch);
     }
+    keep_unkept(task);
     if (may_go_on(task)) {
         keep_lease(task);
     }

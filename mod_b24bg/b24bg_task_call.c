@@ -51,13 +51,144 @@ static const char *auth_server(const b24bg_task_call_t *call)
 
 /* New tokens */
 
-static void tell_lost_tokens(b24bg_task_call_t *call)
+/* A pair that the store did not take. The auth server knows only this one by now, so the portal is
+ * left alone until it is in the store. Lives in a pool of its own. */
+struct b24bg_task_unkept_t {
+    b24bg_task_unkept_t *next;
+    apr_pool_t *pool;
+    const b24bg_task_app_t *app;
+    const char *busy;
+    const char *spent;           /* the refresh token that was given for it */
+    b24bg_store_portal_t portal; /* whose it is, and the pair */
+};
+
+static void keep_in_memory(b24bg_task_call_t *call, const char *spent)
 {
-    b24bg_task_say(call->task, B24BG_LOG_CRIT,
-                   "B24BG0316: new tokens could not be kept, the store is down: app=%s portal=%s "
-                   "domain=%s; the old ones may be used up: if it gets blocked with no-token, "
-                   "install the application again",
-                   call->portal.app, call->portal.member_id, call->portal.domain);
+    b24bg_task_t *task = call->task;
+    b24bg_task_unkept_t *unkept;
+    apr_pool_t *pool;
+
+    apr_pool_create(&pool, task->pool);
+    unkept = apr_pcalloc(pool, sizeof(*unkept));
+    unkept->pool = pool;
+    unkept->app = call->app;
+    unkept->spent = apr_pstrdup(pool, spent);
+    unkept->portal.app = apr_pstrdup(pool, call->portal.app);
+    unkept->portal.member_id = apr_pstrdup(pool, call->portal.member_id);
+    unkept->portal.domain = apr_pstrdup(pool, call->portal.domain);
+    unkept->portal.access_token = apr_pstrdup(pool, call->portal.access_token);
+    unkept->portal.refresh_token = apr_pstrdup(pool, call->portal.refresh_token);
+    unkept->portal.access_expires = call->portal.access_expires;
+    unkept->portal.refreshed = call->portal.refreshed;
+    unkept->next = task->unkept;
+    task->unkept = unkept;
+    b24bg_task_say(task, B24BG_LOG_ERROR,
+                   "B24BG0335: new tokens could not be kept, the store is down: app=%s portal=%s "
+                   "domain=%s; they are kept in memory and tried again",
+                   unkept->portal.app, unkept->portal.member_id, unkept->portal.domain);
+    drop(call); /* which leaves the portal */
+    unkept->busy = b24bg_task_take_portal(task, &unkept->portal, pool);
+}
+
+/* Another machine may have tried the old token meanwhile, and found it used up. NULL: the store
+ * failed. */
+static apr_array_header_t *unblocked(b24bg_task_t *task, const b24bg_task_unkept_t *unkept,
+                                     apr_pool_t *pool)
+{
+    const char *no_token = b24bg_registration_reason_name(B24BG_BLOCKED_NO_TOKEN);
+    apr_array_header_t *changed;
+    apr_array_header_t *rows;
+    int i;
+
+    if (!b24bg_task_done(task, b24bg_store_registrations(task->store, pool, unkept->portal.app,
+                                                         unkept->portal.member_id, &rows))) {
+        return NULL;
+    }
+    changed = apr_array_make(pool, 2, sizeof(b24bg_store_registration_t));
+    for (i = 0; i < rows->nelts; i++) {
+        b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        if (strcmp(row->reason, no_token) == 0 &&
+            b24bg_task_registration_apply(task, pool, unkept->app, row, B24BG_EVENT_INSTALLED)) {
+            APR_ARRAY_PUSH(changed, b24bg_store_registration_t) = *row;
+        }
+    }
+    return changed;
+}
+
+/* Why the pair is no longer needed, or NULL. */
+static const char *superseded(const b24bg_task_unkept_t *unkept, apr_status_t rv,
+                              const b24bg_store_portal_t *now)
+{
+    if (rv == APR_NOTFOUND || !now->installed) {
+        return "the portal is gone";
+    }
+    return strcmp(now->refresh_token, unkept->spent) == 0 ? NULL : "the store has some";
+}
+
+/* 1: it is over, one way or the other. */
+static int put_unkept(b24bg_task_t *task, const b24bg_task_unkept_t *unkept, apr_pool_t *scratch)
+{
+    const b24bg_store_portal_t *portal = &unkept->portal;
+    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
+    b24bg_store_portal_t *now = NULL;
+    const char *why;
+    apr_status_t rv =
+        b24bg_store_portal_get(task->store, scratch, portal->app, portal->member_id, &now);
+
+    if (!b24bg_task_done(task, rv) && rv != APR_NOTFOUND) {
+        return 0;
+    }
+    why = superseded(unkept, rv, now);
+    if (why) {
+        b24bg_task_say(task, B24BG_LOG_NOTICE,
+                       "B24BG0337: new tokens are not needed any more, %s: app=%s portal=%s "
+                       "domain=%s",
+                       why, portal->app, portal->member_id, portal->domain);
+        return 1;
+    }
+    reason.registrations = unblocked(task, unkept, scratch);
+    if (!reason.registrations ||
+        !b24bg_task_done(task, b24bg_store_portal_tokens(task->store, portal, &reason))) {
+        return 0;
+    }
+    b24bg_table_count_refresh(task->config->table, unkept->app->row, B24BG_REFRESH_OK);
+    b24bg_task_say(task, B24BG_LOG_NOTICE,
+                   "B24BG0336: new tokens are in the store at last: app=%s portal=%s domain=%s",
+                   portal->app, portal->member_id, portal->domain);
+    return 1;
+}
+
+void b24bg_task_keep_unkept(b24bg_task_t *task)
+{
+    b24bg_task_unkept_t **at = &task->unkept;
+
+    while (*at && task->store) {
+        b24bg_task_unkept_t *unkept = *at;
+        apr_pool_t *scratch;
+        apr_pool_create(&scratch, unkept->pool);
+        if (put_unkept(task, unkept, scratch)) {
+            *at = unkept->next;
+            task->refresh_due = 0;
+            b24bg_task_leave_portal(task, unkept->busy);
+            apr_pool_destroy(unkept->pool);
+        } else {
+            at = &unkept->next;
+            apr_pool_destroy(scratch);
+        }
+    }
+}
+
+void b24bg_task_tell_unkept(b24bg_task_t *task)
+{
+    const b24bg_task_unkept_t *unkept;
+
+    for (unkept = task->unkept; unkept; unkept = unkept->next) {
+        b24bg_task_say(task, B24BG_LOG_CRIT,
+                       "B24BG0316: new tokens are lost, the store is down: app=%s portal=%s "
+                       "domain=%s; the old ones may be used up: if it gets blocked with no-token, "
+                       "install the application again",
+                       unkept->portal.app, unkept->portal.member_id, unkept->portal.domain);
+    }
 }
 
 /* The new pair is in the store before it is used. */
@@ -65,24 +196,25 @@ static void keep_tokens(b24bg_task_call_t *call, const b24bg_rest_tokens_t *toke
 {
     b24bg_task_t *task = call->task;
     b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
+    const char *spent = call->portal.refresh_token;
 
     call->portal.access_token = tokens->access_token;
     call->portal.refresh_token = tokens->refresh_token;
     call->portal.access_expires = tokens->expires;
     call->portal.refreshed = task->now;
-    if (!task->store ||
-        !b24bg_task_done(task, b24bg_store_portal_tokens(task->store, &call->portal, &reason))) {
-        if (!task->store) {
-            tell_lost_tokens(call);
-        }
-        drop(call);
-        return;
+    if (task->store &&
+        b24bg_task_done(task, b24bg_store_portal_tokens(task->store, &call->portal, &reason))) {
+        b24bg_table_count_refresh(task->config->table, call->app->row, B24BG_REFRESH_OK);
+        b24bg_task_say(task, B24BG_LOG_INFO,
+                       "B24BG0315: tokens refreshed: app=%s portal=%s domain=%s", call->portal.app,
+                       call->portal.member_id, call->portal.domain);
+        task->refresh_due = 0;
+        b24bg_task_call(call);
+    } else if (!task->store) {
+        keep_in_memory(call, spent);
+    } else {
+        drop(call); /* the portal is gone */
     }
-    b24bg_table_count_refresh(task->config->table, call->app->row, B24BG_REFRESH_OK);
-    b24bg_task_say(task, B24BG_LOG_INFO, "B24BG0315: tokens refreshed: app=%s portal=%s domain=%s",
-                   call->portal.app, call->portal.member_id, call->portal.domain);
-    task->refresh_due = 0;
-    b24bg_task_call(call);
 }
 
 static void got_tokens(void *baton, const b24bg_http_answer_t *answer)

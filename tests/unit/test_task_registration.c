@@ -515,6 +515,180 @@ static void a_refresh_is_finished_at_the_end(void **state)
     end();
 }
 
+/* A connection of its own, that keeps everybody else from writing. */
+static struct {
+    const apr_dbd_driver_t *driver;
+    apr_dbd_t *handle;
+} holder;
+
+static void hold_store(void)
+{
+    int rows;
+
+    assert_int_equal(APR_SUCCESS, apr_dbd_init(world.pool));
+    assert_int_equal(APR_SUCCESS, apr_dbd_get_driver(world.pool, "sqlite3", &holder.driver));
+    assert_int_equal(APR_SUCCESS,
+                     apr_dbd_open(holder.driver, world.pool, world.db, &holder.handle));
+    assert_int_equal(0, apr_dbd_query(holder.driver, holder.handle, &rows, "BEGIN EXCLUSIVE"));
+}
+
+static void let_store_go(void)
+{
+    int rows;
+
+    assert_int_equal(0, apr_dbd_query(holder.driver, holder.handle, &rows, "ROLLBACK"));
+    apr_dbd_close(holder.driver, holder.handle);
+}
+
+/* The new pair has come while the store was held, and waits. */
+static void refresh_with_the_store_held(void)
+{
+    begin_portal();
+    lose_with_an_expired_token();
+    hold_store();
+    answer_next();
+    logged("e B24BG0335: new tokens could not be kept, the store is down: app=telephony "
+           "portal=" MEMBER);
+}
+
+static void new_tokens_wait_for_the_store(void **state)
+{
+    int calls;
+
+    (void)state;
+    refresh_with_the_store_held();
+    calls = world.started;
+    live(5);
+    assert_int_equal(calls, world.started);
+    assert_null(strstr(world.log, "B24BG0336"));
+    let_store_go();
+    live(4);
+    logged("n B24BG0336: new tokens are in the store at last: app=telephony portal=" MEMBER);
+    agrees(0);
+    assert_int_equal(1, portal.refreshes);
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    end();
+}
+
+/* The lease is somebody else's by now; he cannot do anything with the old pair. */
+static void new_tokens_are_kept_without_the_lease(void **state)
+{
+    b24bg_task_t *first;
+    int calls;
+
+    (void)state;
+    refresh_with_the_store_held();
+    first = world.task;
+    let_store_go();
+    world.now += B24BG_TASK_LEASE;
+    start_task("two");
+    calls = world.started;
+    step();
+    assert_int_equal(calls + 1, world.started); /* with the old pair */
+    assert_string_equal("refresh-1", in_store(MEMBER)->refresh_token);
+    b24bg_task_step(first, world.now, 0);
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    assert_int_equal(calls + 1, world.started);
+    end();
+}
+
+static b24bg_store_t *open_own(void)
+{
+    b24bg_store_t *store;
+    const char *error;
+
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    return store;
+}
+
+/* Another machine has tried the old token meanwhile. */
+static void new_tokens_end_a_block(void **state)
+{
+    b24bg_store_registration_t *row;
+    b24bg_store_t *store;
+
+    (void)state;
+    refresh_with_the_store_held();
+    let_store_go();
+    row = registration(0);
+    row->state = "blocked";
+    row->reason = "no-token";
+    row->due = 0;
+    store = open_own();
+    assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, row, NULL));
+    b24bg_store_close(store);
+    live(4);
+    agrees(0);
+    assert_int_equal(1, portal.refreshes);
+    end();
+}
+
+/* Installed again meanwhile, or uninstalled. */
+static void newer_tokens_are_left_alone(void **state)
+{
+    b24bg_store_portal_t newer;
+    b24bg_store_t *store;
+
+    (void)state;
+    refresh_with_the_store_held();
+    let_store_go();
+    newer = *in_store(MEMBER);
+    newer.refresh_token = "refresh-newer";
+    newer.access_token = portal.access_token = "access-newer";
+    store = open_own();
+    assert_int_equal(APR_SUCCESS, b24bg_store_portal_tokens(store, &newer, NULL));
+    b24bg_store_close(store);
+    live(4);
+    logged("n B24BG0337");
+    assert_string_equal("refresh-newer", in_store(MEMBER)->refresh_token);
+    agrees(0);
+    end();
+}
+
+static void an_uninstalled_portal_needs_no_tokens(void **state)
+{
+    b24bg_store_t *store;
+    int calls;
+
+    (void)state;
+    refresh_with_the_store_held();
+    calls = world.started;
+    let_store_go();
+    store = open_own();
+    assert_int_equal(APR_SUCCESS, b24bg_store_portal_wipe(store, "telephony", MEMBER, NULL));
+    b24bg_store_close(store);
+    live(4);
+    logged("n B24BG0337");
+    assert_string_equal("", in_store(MEMBER)->refresh_token);
+    assert_int_equal(calls, world.started);
+    end();
+}
+
+static void the_end_is_the_last_try_to_keep_tokens(void **state)
+{
+    (void)state;
+    refresh_with_the_store_held();
+    assert_int_equal(0, b24bg_task_leave(world.task, world.now, 0));
+    let_store_go();
+    apr_pool_destroy(world.task_pool);
+    logged("n B24BG0336");
+    assert_null(strstr(world.log, "B24BG0316"));
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    end();
+}
+
+static void tokens_that_are_lost_are_told(void **state)
+{
+    (void)state;
+    refresh_with_the_store_held();
+    apr_pool_destroy(world.task_pool);
+    logged("c B24BG0316: new tokens are lost, the store is down: app=telephony portal=" MEMBER);
+    no_secret_logged();
+    let_store_go();
+    end();
+}
+
 static void without_a_secret_there_is_no_refresh(void **state)
 {
     (void)state;
@@ -1260,6 +1434,13 @@ int main(void)
     UNIT_ADD_ROWS(passing_errors_are_tried_again, passing);
     UNIT_ADD(an_expired_token_is_refreshed_and_kept);
     UNIT_ADD(a_refresh_is_finished_at_the_end);
+    UNIT_ADD(new_tokens_wait_for_the_store);
+    UNIT_ADD(new_tokens_are_kept_without_the_lease);
+    UNIT_ADD(new_tokens_end_a_block);
+    UNIT_ADD(newer_tokens_are_left_alone);
+    UNIT_ADD(an_uninstalled_portal_needs_no_tokens);
+    UNIT_ADD(the_end_is_the_last_try_to_keep_tokens);
+    UNIT_ADD(tokens_that_are_lost_are_told);
     UNIT_ADD(without_a_secret_there_is_no_refresh);
     UNIT_ADD_ROWS(a_killed_task_is_gone_on_from, kills);
     UNIT_ADD(a_notice_before_the_keys_are_read_is_acted_on);
