@@ -80,6 +80,9 @@ apr_status_t b24bg_store_inbox_later(b24bg_store_t *store, const char *id, apr_t
 apr_status_t b24bg_store_inbox_fields(b24bg_store_t *store, const char *id, const char *fields);
 /* Finishes one that changed nothing; its fields are emptied. Again: nothing happens. */
 apr_status_t b24bg_store_inbox_done(b24bg_store_t *store, const char *id, apr_time_t now);
+/* Finishes many (const char *: ids), all or none. */
+apr_status_t b24bg_store_inbox_done_all(b24bg_store_t *store, const apr_array_header_t *ids,
+                                        apr_time_t now);
 /* Forgets names of messages that were done, and commands that were created, before now -
  * B24BG_STORE_INBOX_KEEP; and commands without a result that were created before now -
  * B24BG_STORE_COMMAND_WAITS. */

@@ -188,6 +188,19 @@ apr_status_t b24bg_store_inbox_done(b24bg_store_t *store, const char *id, apr_ti
     return change(store, B24BG_SQL_FINISH_MESSAGE, values);
 }
 
+apr_status_t b24bg_store_inbox_done_all(b24bg_store_t *store, const apr_array_header_t *ids,
+                                        apr_time_t now)
+{
+    int i;
+
+    b24bg_store_sql_begin_change(store, 1);
+    for (i = 0; i < ids->nelts; i++) {
+        const void *values[] = {&now, APR_ARRAY_IDX(ids, i, const char *)};
+        b24bg_store_sql_run(store, B24BG_SQL_FINISH_MESSAGE, values);
+    }
+    return b24bg_store_sql_end(store);
+}
+
 apr_status_t b24bg_store_inbox_purge(b24bg_store_t *store, apr_time_t now)
 {
     apr_time_t kept = now - B24BG_STORE_INBOX_KEEP;

@@ -24,41 +24,24 @@
 
 typedef struct {
     apr_pool_t *pool;
-    apr_array_header_t *messages; /* to be put into the inbox */
-    apr_array_header_t *repeated; /* const char *: ids of notices that say what another one says */
-    apr_hash_t *keys;             /* of the notices among the messages */
+    apr_array_header_t *messages;
     apr_hash_t *imported;
     unsigned strange; /* records that are not ours */
 } import_t;
 
-/* The app and the event of a record, and of a notice the hash of its key, else NULL; 0 if it is
- * none of ours. */
-static int read_record(apr_pool_t *pool, b24bg_store_message_t *message, const char **key_hash)
+/* The app and the event of a record; 0 if it is none of ours. */
+static int read_record(apr_pool_t *pool, b24bg_store_message_t *message)
 {
     b24bg_install_t install;
     b24bg_notice_t notice;
+    const char *key_hash;
 
-    *key_hash = NULL;
     if (b24bg_install_decode(pool, message->fields, &message->app, &install)) {
         message->event = b24bg_install_event(install.kind);
         return 1;
     }
     message->event = EVENT_NOTICE;
-    return b24bg_notice_decode(pool, message->fields, &message->app, key_hash, &notice);
-}
-
-/* Of notices with one key one is enough: all they can do is cause a question. */
-static void add_message(import_t *import, const b24bg_store_message_t *message,
-                        const char *key_hash)
-{
-    if (key_hash && apr_hash_get(import->keys, key_hash, APR_HASH_KEY_STRING)) {
-        APR_ARRAY_PUSH(import->repeated, const char *) = message->id;
-        return;
-    }
-    if (key_hash) {
-        apr_hash_set(import->keys, key_hash, APR_HASH_KEY_STRING, key_hash);
-    }
-    APR_ARRAY_PUSH(import->messages, b24bg_store_message_t) = *message;
+    return b24bg_notice_decode(pool, message->fields, &message->app, &key_hash, &notice);
 }
 
 /* Ends the reading when there is enough for one transaction. */
@@ -66,40 +49,32 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
 {
     import_t *import = baton;
     b24bg_store_message_t message = {0};
-    const char *key_hash;
 
     message.id = apr_pescape_hex(import->pool, record->id, sizeof(record->id), 0);
     if (apr_hash_get(import->imported, message.id, APR_HASH_KEY_STRING)) {
         return APR_SUCCESS;
     }
-    if (import->messages->nelts + import->repeated->nelts == IMPORT_MOST) {
+    if (import->messages->nelts == IMPORT_MOST) {
         return APR_INCOMPLETE;
     }
     message.fields = apr_pstrmemdup(import->pool, record->payload, record->length);
     message.received = message.due = record->at;
-    if (read_record(import->pool, &message, &key_hash)) {
-        add_message(import, &message, key_hash);
+    if (read_record(import->pool, &message)) {
+        APR_ARRAY_PUSH(import->messages, b24bg_store_message_t) = message;
     } else {
         import->strange++;
     }
     return APR_SUCCESS;
 }
 
-static void remember(b24bg_task_t *task, const char *id)
-{
-    id = apr_pstrdup(task->imported_pool, id);
-    apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
-}
-
-static void remember_imported(b24bg_task_t *task, const import_t *import)
+static void remember_imported(b24bg_task_t *task, const apr_array_header_t *messages)
 {
     int i;
 
-    for (i = 0; i < import->messages->nelts; i++) {
-        remember(task, APR_ARRAY_IDX(import->messages, i, b24bg_store_message_t).id);
-    }
-    for (i = 0; i < import->repeated->nelts; i++) {
-        remember(task, APR_ARRAY_IDX(import->repeated, i, const char *));
+    for (i = 0; i < messages->nelts; i++) {
+        const char *id =
+            apr_pstrdup(task->imported_pool, APR_ARRAY_IDX(messages, i, b24bg_store_message_t).id);
+        apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
     }
 }
 
@@ -162,7 +137,7 @@ static int import_messages(b24bg_task_t *task, const import_t *import,
     if (!b24bg_task_done(task, b24bg_store_inbox_add(task->store, import->messages))) {
         return 0;
     }
-    remember_imported(task, import);
+    remember_imported(task, import->messages);
     task->inbox_asked = 1;
     tell_passed_over(task, import, position);
     return 1;
@@ -170,12 +145,8 @@ static int import_messages(b24bg_task_t *task, const import_t *import,
 
 void b24bg_task_import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
-    import_t import = {scratch,
-                       apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
-                       apr_array_make(scratch, 8, sizeof(const char *)),
-                       apr_hash_make(scratch),
-                       task->imported,
-                       0};
+    import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
+                       task->imported, 0};
     b24bg_journal_position_t position;
     apr_status_t rv =
         b24bg_journal_read(task->config->journal, import_record, &import, &position, scratch);
@@ -387,6 +358,36 @@ static int take_message(b24bg_task_t *task, apr_pool_t *pool, const b24bg_store_
     return 0;
 }
 
+/* Of the notices with one key that are due the last one that came says all: what is asked because
+ * of it answers the others. They are finished at once, however many there are. 0: the store failed.
+ */
+static int finish_repeated(b24bg_task_t *task, apr_pool_t *pool, apr_array_header_t *messages)
+{
+    apr_array_header_t *repeated = apr_array_make(pool, 8, sizeof(const char *));
+    apr_hash_t *last = apr_hash_make(pool);
+    int i;
+
+    for (i = 0; i < messages->nelts; i++) {
+        b24bg_store_message_t *message = &APR_ARRAY_IDX(messages, i, b24bg_store_message_t);
+        b24bg_store_message_t *before;
+        const char *key_hash;
+        b24bg_notice_t notice;
+        const char *app;
+        if (strcmp(message->event, EVENT_NOTICE) != 0 ||
+            !b24bg_notice_decode(pool, message->fields, &app, &key_hash, &notice)) {
+            continue;
+        }
+        before = apr_hash_get(last, key_hash, APR_HASH_KEY_STRING);
+        if (before && strcmp(before->app, message->app) == 0) {
+            APR_ARRAY_PUSH(repeated, const char *) = before->id;
+            before->id = NULL;
+        }
+        apr_hash_set(last, key_hash, APR_HASH_KEY_STRING, message);
+    }
+    return repeated->nelts == 0 ||
+           b24bg_task_done(task, b24bg_store_inbox_done_all(task->store, repeated, task->now));
+}
+
 void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch)
 {
     apr_array_header_t *messages;
@@ -402,8 +403,12 @@ void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch)
             task, b24bg_store_inbox_due(task->store, scratch, task->now, INBOX_MOST, &messages))) {
         return;
     }
+    if (!finish_repeated(task, scratch, messages)) {
+        return;
+    }
     for (i = 0; i < messages->nelts && news < NEWS_MOST && task->store; i++) {
-        news += take_message(task, scratch, &APR_ARRAY_IDX(messages, i, b24bg_store_message_t));
+        const b24bg_store_message_t *message = &APR_ARRAY_IDX(messages, i, b24bg_store_message_t);
+        news += message->id && take_message(task, scratch, message);
     }
     task->inbox_asked |= news == NEWS_MOST;
 }

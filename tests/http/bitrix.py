@@ -58,6 +58,7 @@ class Bitrix(Simulator):
                     for install in list(portal.installs.values())]
         binds = self.requests(endpoint="placement.bind")
         keys = [bind.params["OPTIONS"]["errorHandlerUrl"].rpartition("/")[2] for bind in binds]
+        keys = [key for key in keys if re.fullmatch("[0-9a-f]{32}", key)]
         return tokens + installs + keys + [app.client_secret for app in list(self.apps.values())]
 
     def secret_file(self, app=None):

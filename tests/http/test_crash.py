@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from httpd import PATIENCE, PROBE_LOCATION
+from httpd import PATIENCE
 from samples import FORM
 
 PORTALS = 200
@@ -214,6 +214,11 @@ def test_a_leader_that_sleeps_through_its_lease(bitrix, postgres):
     assert len(bitrix.requests(endpoint="oauth/token")) == 1
 
 
+def key_of(portal):
+    """The live key of its registration."""
+    return portal.rows[0].options["errorHandlerUrl"].rpartition("/")[2]
+
+
 class Notices:
     """Posts notices with a key, each with a code of its own, until it is over."""
 
@@ -253,14 +258,14 @@ def check_notices(server, accepted):
 
 
 def test_killed_servers_lose_no_notice(bitrix):
-    server = bitrix.serve(PROBE_LOCATION + bitrix.conf())
+    server = bitrix.serve(bitrix.registering())
     server.expect("B24BG0201")
     portal = bitrix.add_portal()
-    server.installed(portal)
+    server.bound(portal)
     accepted = []
     with server.held_store():
         for _ in range(8):
-            with Notices(server, server.make_key(portal)) as notices:
+            with Notices(server, key_of(portal)) as notices:
                 time.sleep(random.uniform(0.02, 0.2))
                 server.kill()
             accepted += notices.accepted
@@ -273,12 +278,12 @@ def test_killed_servers_lose_no_notice(bitrix):
 @pytest.mark.parametrize("mpm", ["worker", "prefork"])
 def test_killed_children_lose_no_notice(bitrix, mpm):
     """The parent lives, and with it the key."""
-    server = bitrix.serve(PROBE_LOCATION + bitrix.conf(), mpm=mpm)
+    server = bitrix.serve(bitrix.registering(), mpm=mpm)
     server.expect("B24BG0201|AH1039[23]|AH00288")
     portal = bitrix.add_portal()
-    server.installed(portal)
+    server.bound(portal)
     with server.held_store():
-        with Notices(server, server.make_key(portal)) as notices:
+        with Notices(server, key_of(portal)) as notices:
             for _ in range(4):
                 time.sleep(random.uniform(0, 1))  # httpd makes new ones once a second
                 for pid in server.pids()[1:]:

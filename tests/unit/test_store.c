@@ -1026,6 +1026,26 @@ static void columns_are_not_mixed_up(void **state)
     assert_int_equal(1, last->created);
 }
 
+static void many_messages_are_finished_at_once(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    apr_array_header_t *ids = apr_array_make(unit_pool, 2, sizeof(const char *));
+    b24bg_store_message_t messages[3];
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        messages[i] = message_of(i + 1, NOW);
+    }
+    OK(store, add_messages(store, messages, 3));
+    APR_ARRAY_PUSH(ids, const char *) = messages[0].id;
+    APR_ARRAY_PUSH(ids, const char *) = messages[2].id;
+    APR_ARRAY_PUSH(ids, const char *) = "not there";
+    OK(store, b24bg_store_inbox_done_all(store, ids, NOW));
+    assert_int_equal(1, unfinished(store));
+    assert_string_equal(messages[1].id,
+                        APR_ARRAY_IDX(due_messages(store, NOW, 9), 0, b24bg_store_message_t).id);
+}
+
 static void long_values_are_kept(void **state)
 {
     b24bg_store_t *store = create_store(state);
@@ -2628,6 +2648,7 @@ int main(void)
     UNIT_ADD_ROWS(registrations_are_put_and_listed, sides);
     UNIT_ADD_ROWS(a_registration_is_changed_by_one, sides);
     UNIT_ADD_ROWS(a_registration_is_inserted_by_one, sides);
+    UNIT_ADD_ROWS(many_messages_are_finished_at_once, sides);
     UNIT_ADD_ROWS(registrations_go_with_their_portal, sides);
     UNIT_ADD_ROWS(registrations_are_found_by_each_of_their_keys, sides);
     UNIT_ADD_ROWS(registrations_are_told_since, sides);
