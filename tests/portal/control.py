@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 VERBS = ("describe", "add_oauth", "add_app", "add_portal", "add_user", "add_hook", "add_canary",
          "set_portal", "set_user", "set_install", "demote", "rename", "down", "up", "install",
          "send_install", "send_update", "uninstall", "tokens", "revoke", "expire", "worker", "load",
-         "slow", "notice", "fault", "clear_faults", "advance", "rows", "requests", "connections",
+         "slow", "bind_row", "add_relay", "slow_server", "slow_script", "slow_bx24", "open_call",
+         "card_event", "signal", "happened", "page_loads", "reports", "commands", "sliders",
+         "notice", "fault", "clear_faults", "advance", "rows", "requests", "connections",
          "deliveries", "clear_records")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
@@ -44,23 +45,26 @@ class EventQueue:
         """Everything ever queued, dropped messages included."""
         return list(self._deliveries)
 
-    def send(self, message: Message, delay: float = 0, drop: bool = False,
-             copies: int = 1) -> Delivery:
-        """Queues a message; `delay` counts simulated seconds."""
+    def send(self, message: Message, delay: float = 0, drop: bool = False, copies: int = 1,
+             then: Callable[[Delivery], None] = lambda delivery: None) -> Delivery:
+        """Queues a message; `delay` counts simulated seconds. `then` is called for each copy that
+        was sent."""
         delivery = Delivery(message)
         self._deliveries.append(delivery)
         if drop:
             delivery.done.set()
         else:
             due = self._clock.now() + delay
-            threading.Thread(target=self._deliver, args=(delivery, due, copies),
+            threading.Thread(target=self._deliver, args=(delivery, due, copies, then),
                              daemon=True).start()
         return delivery
 
-    def _deliver(self, delivery: Delivery, due: float, copies: int) -> None:
+    def _deliver(self, delivery: Delivery, due: float, copies: int,
+                 then: Callable[[Delivery], None]) -> None:
         if self._clock.wait_until(due):
             for _ in range(copies):
                 self._post(delivery)
+                then(delivery)
         delivery.done.set()
 
     def _post(self, delivery: Delivery) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .php import to_int
 from .recorder import Request
 from .response import Response, json_response
 from .state import PLACEMENT, App, Install, Portal, Row, User
+
+if TYPE_CHECKING:
+    from .world import World
 
 # Statuses that are not 400: as the code answers, as the documentation says.
 _STATUSES = {
@@ -41,6 +46,7 @@ class RestError(Exception):
 class Call:
     """An authorized call; a webhook has no application. Top-level names are in upper case."""
 
+    world: World
     portal: Portal
     user: User
     install: Install | None
@@ -52,12 +58,13 @@ class Call:
         return self.install.app
 
 
-def serve(portal: Portal, request: Request, now: float) -> Response:
+def serve(world: World, portal: Portal, request: Request) -> Response:
+    now = world.clock.now()
     try:
         if request.endpoint not in _METHODS:
             raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!")
         method, scope = _METHODS[request.endpoint]
-        result = method(_authorize(portal, request, scope, now))
+        result = method(_authorize(world, portal, request, scope))
     except RestError as error:
         statuses = _STATUSES.get(error.body["error"], (400, 400))
         return json_response(error.body, statuses[portal.error_status == "docs"])
@@ -71,7 +78,7 @@ def _time(now: float) -> dict[str, Any]:
             "operating_reset_at": int(now) + 600, "operating": 0}
 
 
-def _authorize(portal: Portal, request: Request, scope: str | None, now: float) -> Call:
+def _authorize(world: World, portal: Portal, request: Request, scope: str | None) -> Call:
     if portal.deleted:
         raise RestError("PORTAL_DELETED", "Portal was deleted")
     if not portal.commercial:
@@ -83,12 +90,13 @@ def _authorize(portal: Portal, request: Request, scope: str | None, now: float) 
         user_id = portal.hooks.get(hook[2])
         if user_id != int(hook[1]):
             raise RestError("NO_AUTH_FOUND", "Wrong authorization data")
-        return Call(portal, portal.users[user_id], None, named)
-    user, install = _token_owner(portal, _token_value(request, params), now)
+        return Call(world, portal, portal.users[user_id], None, named)
+    user, install = _token_owner(portal, _token_value(request, params),
+                                 world.clock.now())
     if scope and scope not in install.app.scope:
         raise RestError("insufficient_scope", "The request requires higher privileges than "
                                               "provided by the access token")
-    return Call(portal, user, install, named)
+    return Call(world, portal, user, install, named)
 
 
 def _token_value(request: Request, params: dict[str, Any]) -> str:
@@ -262,8 +270,55 @@ def _profile(call: Call) -> dict[str, Any]:
             "LAST_NAME": "", "PERSONAL_GENDER": "", "TIME_ZONE": ""}
 
 
+def channel(portal: Portal, app: App, user_id: int = 0) -> str:
+    """Of the push server, for an application's signals to one user, or (0) to all."""
+    text = f"{portal.member_id} {app.client_secret} {user_id}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _pull_config(call: Call) -> dict[str, Any]:
+    _require_app(call)
+    poll = f"http://127.0.0.1:{call.world.push.port}/sub/"
+    now = int(call.world.clock.now())
+
+    def shown(user_id: int) -> dict[str, Any]:
+        return {"id": channel(call.portal, call.app, user_id), "type": "private" if user_id else
+                "shared", "start": now, "end": now + 43200}
+    return {"server": {"version": 4, "server_enabled": True, "mode": "shared",
+                       "hostname": "127.0.0.1", "long_polling": poll, "long_pooling_secure": poll,
+                       "websocket_enabled": False, "config_timestamp": now},
+            "api": {"revision_web": 19, "revision_mobile": 3}, "exp": now + 43200,
+            "channels": {"shared": shown(0), "private": shown(call.user.id)}}
+
+
+def _pull_event(call: Call) -> bool:
+    """True also if nobody listens."""
+    _require_app(call)
+    command, module = call.params.get("COMMAND"), call.params.get("MODULE_ID", "application")
+    if not isinstance(command, str) or not re.fullmatch(r"[\w:|.-]+", command):
+        raise RestError("COMMAND_ERROR", "Command format error")
+    if not isinstance(module, str) or not re.fullmatch(r"[a-z0-9._]+", module):
+        raise RestError("MODULE_ID_ERROR", "Module ID format error")
+    params = call.params.get("PARAMS") or {}
+    try:
+        params = json.loads(params) if isinstance(params, str) else params
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        raise RestError("PARAMS_ERROR", "Params format error")
+    users = call.params.get("USER_ID") or [0]
+    users = users if isinstance(users, list) else [users]
+    if not call.user.admin and any(user not in (0, call.user.id) for user in users):
+        raise RestError("USER_ID_ACCESS_ERROR", "Only admin can send notifications to other users")
+    for user in users:
+        call.world.signal(call.portal, call.app, command, params, to_int(user), module)
+    return True
+
+
 _METHODS: dict[str, tuple[Callable[[Call], Any], str | None]] = {
     "placement.bind": (_bind, "placement"), "placement.unbind": (_unbind, "placement"),
     "placement.get": (_get, "placement"), "placement.list": (_list, "placement"),
     "app.info": (_app_info, None), "profile": (_profile, None),
+    "pull.application.config.get": (_pull_config, "pull"),
+    "pull.application.event.add": (_pull_event, "pull"),
 }

@@ -11,10 +11,12 @@ from http.client import HTTPException
 from typing import Any
 
 from . import messages, overtime, worker
+from .activity import Entry
 from .events import Delivery
 from .messages import Message
 from .oauth import Token
-from .state import App, Install, Portal, Row
+from .relay import Relay
+from .state import PLACEMENT, App, Install, Portal, Row
 from .world import World
 
 
@@ -127,6 +129,69 @@ class Simulator(World):
         row = next(r for r in portal.rows_of(app) if r.user_id == user_id)
         deleted = any(self._report(portal, row) for _ in range(times))
         return {"row": row.id, "deleted": deleted, "count": row.options["maxTimeCount"]}
+
+    def bind_row(self, portal: Portal | str, app: App | str, handler: str, error_url: str = "",
+                 user_id: int = 0) -> Row:
+        """A registration as placement.bind would leave it, without asking anybody."""
+        portal, app = self._portal(portal), self._app(app)
+        texts = {portal.lang: {"TITLE": app.name, "DESCRIPTION": "", "GROUP_NAME": ""}}
+        with self._lock:
+            row = Row(next(portal.ids), app, PLACEMENT, handler, user_id,
+                      {"errorHandlerUrl": error_url} if error_url else {}, app.name, texts)
+            portal.rows.append(row)
+            self._tell_row("bound", portal, row)
+        return row
+
+    def add_relay(self, upstream: str) -> str:
+        """The URL of a proxy in front of an application's server, which slow_server and slow_script
+        then concern."""
+        relay = Relay(upstream, self.delays)
+        return f"http://127.0.0.1:{self.listen('relay', relay.serve).port}"
+
+    def slow_server(self, seconds: float = 6) -> None:
+        """Loads reach the application's server so much later; 0 ends it."""
+        self.delays.server = float(seconds)
+
+    def slow_script(self, seconds: float = 6) -> None:
+        """The application's page gets a script into its markup that takes so long; 0 ends it."""
+        self.delays.script = float(seconds)
+
+    def slow_bx24(self, seconds: float = 6) -> None:
+        """BX24.js takes so long; 0 ends it."""
+        self.delays.bx24 = float(seconds)
+
+    def open_call(self, portal: Portal | str, page: str = "", **call: Any) -> str:
+        """A call card opens in one page, the newest unless told; returns the page. `call`: fields
+        of the event `initialized`."""
+        return self.pages.open_call(self._portal(portal), page, call)
+
+    def card_event(self, portal: Portal | str, event: str, payload: Any = None) -> None:
+        """What the operator does with the card, for example muteButtonClick, True."""
+        self.pages.card_event(self._portal(portal), event, payload)
+
+    def happened(self, portal: Portal | str = "", kind: str = "", since: int = 0) -> list[Entry]:
+        """What the pages did and what came of it, as activity.Entry lists it."""
+        name = self._portal(portal).name if portal else ""
+        return self.activity.entries(name, kind, since)
+
+    def page_loads(self, portal: Portal | str = "") -> list[dict[str, Any]]:
+        """Each load event of a frame, as its page measured it."""
+        return self._facts(portal, "load")
+
+    def reports(self, portal: Portal | str = "") -> list[dict[str, Any]]:
+        """Slow loads that reached the portal."""
+        return self._facts(portal, "report")
+
+    def commands(self, portal: Portal | str = "", command: str = "") -> list[dict[str, Any]]:
+        """Messages of frames that a page carried out."""
+        return [c for c in self._facts(portal, "command") if command in ("", c["command"])]
+
+    def sliders(self, portal: Portal | str = "") -> list[dict[str, Any]]:
+        """What openApplication and openPath opened."""
+        return self._facts(portal, "slider")
+
+    def _facts(self, portal: Portal | str, kind: str) -> list[dict[str, Any]]:
+        return [entry.facts for entry in self.happened(portal, kind)]
 
     def _tokens(self, portal: Portal | str, app: App | str, access: bool,
                 refresh: bool) -> list[Token]:

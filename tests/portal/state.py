@@ -24,6 +24,7 @@ class App:
     name: str = "Telephony"
     scope: tuple[str, ...] = ("placement", "user_brief")
     version: int = 1
+    url: str = ""  # of its own page, which openApplication shows
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Portal:
     show_count: str = "number"    # ... and maxTimeCount as: number, string, absent
     commercial: bool = True       # False: REST is closed by the plan
     deleted: bool = False
+    telephony: float | None = 0   # seconds after a page's start until it has call cards; None: never
     rule: Rule = field(default_factory=Rule)
     overtime_deadline: float = 0  # option rest/max_overtime_reset_count_time
     notice: NoticePolicy = field(default_factory=NoticePolicy)
@@ -115,10 +117,12 @@ class Portal:
     def rows_of(self, app: App, placement: str = PLACEMENT) -> list[Row]:
         return [r for r in self.rows if r.app is app and r.placement == placement]
 
+    def shows(self, row: Row, user_id: int) -> bool:
+        """Whether this user gets the frame; others get a message in its place."""
+        install = self.installs[row.app.client_id]
+        return (row.user_id in (0, user_id) and install.active and install.installed
+                and install.paid and self.users[user_id].app_access)
+
     def visible_rows(self, user_id: int) -> list[Row]:
         """The frames that this user's pages get (the list itself has no preference rule)."""
-        def shown(row: Row) -> bool:
-            install = self.installs[row.app.client_id]
-            return (row.placement == PLACEMENT and row.user_id in (0, user_id) and install.active
-                    and install.installed and install.paid and self.users[user_id].app_access)
-        return [row for row in self.rows if shown(row)]
+        return [r for r in self.rows if r.placement == PLACEMENT and self.shows(r, user_id)]

@@ -74,19 +74,24 @@ def action_url(handler: str, render: Render) -> str:
     return (handler + joint + query).partition("#")[0]
 
 
-def body(render: Render) -> bytes:
-    """Fields in the documented order; the old generation lacks three of them."""
-    fields = [("AUTH_ID", render.auth_id), ("AUTH_EXPIRES", render.auth_expires),
-              ("REFRESH_ID", render.refresh_id)]
+def fields(render: Render) -> list[tuple[str, str]]:
+    """In the documented order; the old generation lacks three of them."""
+    pairs = [("AUTH_ID", render.auth_id), ("AUTH_EXPIRES", render.auth_expires),
+             ("REFRESH_ID", render.refresh_id)]
     if render.generation == "new":
-        fields += [("SERVER_ENDPOINT", render.server_endpoint),
-                   ("APPLICATION_TOKEN", render.application_token),
-                   ("APPLICATION_SCOPE", render.scope)]
-    fields += [("member_id", render.member_id), ("status", render.status),
-               ("PLACEMENT", render.placement)]
+        pairs += [("SERVER_ENDPOINT", render.server_endpoint),
+                  ("APPLICATION_TOKEN", render.application_token),
+                  ("APPLICATION_SCOPE", render.scope)]
+    pairs += [("member_id", render.member_id), ("status", render.status),
+              ("PLACEMENT", render.placement)]
     if render.options is not None:
-        fields.append(("PLACEMENT_OPTIONS", render.options))
-    return form_encode(fields, render.charset).encode()
+        pairs.append(("PLACEMENT_OPTIONS", render.options))
+    return pairs
+
+
+def body(render: Render) -> bytes:
+    """What a browser makes of the form."""
+    return form_encode(fields(render), render.charset).encode()
 
 
 def worker_post(handler: str, render: Render, origin: str | None = "portal",

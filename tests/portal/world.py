@@ -7,12 +7,16 @@ import threading
 from typing import Any, Self
 
 from . import messages, overtime, rest
+from .activity import Activity
 from .clock import Clock
 from .control import Control, plain
 from .events import Delivery, EventQueue
 from .faults import Faults
 from .oauth import OAuthServer
+from .pages import Pages
+from .push import Push
 from .recorder import Recorder, Request
+from .relay import Delays
 from .response import Response, json_response
 from .server import Listener, Serve, Server
 from .state import App, Install, NoticePolicy, Portal, Row, User
@@ -29,6 +33,7 @@ class World:
         self.recorder, self.faults = Recorder(), Faults()
         self.queue = EventQueue(self.clock)
         self.server = Server(self.recorder, self.faults)
+        self.activity, self.push, self.delays = Activity(self.clock), Push(), Delays()
         self.portals: dict[str, Portal] = {}
         self.apps: dict[str, App] = {}
         self.oauths: dict[str, OAuthServer] = {}
@@ -38,8 +43,13 @@ class World:
         self.advance, self.deliveries = self.clock.advance, self.queue.deliveries
         self.requests, self.connections = self.recorder.requests, self.recorder.connections
         self.clear_records, self.wait = self.recorder.clear, self.recorder.wait
+        self.control = Control(self)
         self.control_url = "http://127.0.0.1:%d/control/" % self.listen(
-            "control", Control(self).serve, control_port).port
+            "control", self.control.serve, control_port).port
+        self.pages = Pages(self)
+        self.push.port = self.listen("push", self.push.serve).port
+        self.bx24_url = "http://127.0.0.1:%d/api/v1/" % self.listen(
+            "bx24", self.pages.serve_library).port
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +60,8 @@ class World:
     def stop(self) -> None:
         """Ends all waiting, closes all ports, joins the threads."""
         self.clock.close()
+        self.push.close()
+        self.delays.ended.set()
         self.faults.clear()
         self.server.stop()
 
@@ -139,8 +151,20 @@ class World:
         auth = {"domain": portal.domain, "client_endpoint": portal.client_endpoint,
                 "server_endpoint": portal.oauth.server_endpoint, "member_id": portal.member_id,
                 "application_token": self._install(portal, app).application_token}
+        def tell(delivery: Delivery) -> None:
+            self.activity.add("notice", portal.name, status=delivery.status,
+                              error=delivery.errors[-1] if delivery.status is None else "")
         return self.queue.send(messages.notice(url, variant, int(self.clock.now()), auth,
-                                               description, method), **queue)
+                                               description, method), then=tell, **queue)
+
+    def signal(self, portal: Portal | str, app: App | str, command: str,
+               params: dict[str, Any] | None = None, user_id: int = 0,
+               module_id: str = "application") -> None:
+        """What pull.application.event.add does: to one user's pages, or (0) to everybody's."""
+        portal, app = self._portal(portal), self._app(app)
+        self.push.send(rest.channel(portal, app, user_id),
+                       {"module_id": module_id, "command": command, "params": params or {}})
+        self.activity.add("signal", portal.name, app=app.name, command=command, params=params or {})
 
     def rows(self, portal: Portal | str) -> list[Row]:
         """The registrations, in the order of their ids."""
@@ -149,7 +173,7 @@ class World:
     def describe(self) -> dict[str, Any]:
         """Where everything listens, and what is in it."""
         return plain({"control": self.control_url, "oauth": self.oauths, "apps": self.apps,
-                      "portals": self.portals,
+                      "portals": self.portals, "bx24": self.bx24_url,
                       "ports": {n: [one.port for one in all_]
                                 for n, all_ in self._listeners.items()}})
 
@@ -181,6 +205,10 @@ class World:
             if row not in portal.rows:
                 return False
             deleted = overtime.report(portal, row, self.clock.now())
+            count = row.options.get("maxTimeCount", 0) + deleted  # the 11th is not written back
+            self.activity.add("report", portal.name, row=row.id, count=count, deleted=deleted)
+            if deleted:
+                self._tell_row("deleted", portal, row)
         if deleted and row.options["errorHandlerUrl"]:
             policy = vars(portal.notice)
             self.notice(portal, row.app, row.options["errorHandlerUrl"], **policy)
@@ -191,11 +219,25 @@ class World:
             query = "?" + request.query if request.query else ""
             return Response(302, b"", {"Location": portal.url + request.path + query})
         if request.path.startswith("/rest/"):
-            with self._lock:
-                return rest.serve(portal, request, self.clock.now())
+            return self._serve_rest(portal, request)
         if request.path == _AJAX and request.params.get("action") == "setLongLoad":
             return self._long_load(portal, request)
-        return Response(404, b"<html>404</html>", {"Content-Type": "text/html"})
+        return self.pages.serve(portal, request)
+
+    def _serve_rest(self, portal: Portal, request: Request) -> Response:
+        with self._lock:
+            before = list(portal.rows)
+            response = rest.serve(self, portal, request)
+            for row in portal.rows:
+                if row not in before:
+                    self._tell_row("bound", portal, row)
+            for row in before:
+                if row not in portal.rows:
+                    self._tell_row("unbound", portal, row)
+        return response
+
+    def _tell_row(self, kind: str, portal: Portal, row: Row) -> None:
+        self.activity.add(kind, portal.name, row=row.id, title=row.title, user_id=row.user_id)
 
     def _long_load(self, portal: Portal, request: Request) -> Response:
         """The report of the portal's page; nobody checks who sends it, or whether it is true."""
