@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from conftest import HTML, Chromium, World, wait_for
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import HTML, PATIENCE, ROOT, Chromium, World, wait_for
 from portal.overtime import Rule
 from portal.recorder import Request
 from portal.response import Response
+
+sys.path.append(str(ROOT / "tests" / "http"))
+from httpd import free_port  # noqa: E402
+from tree import copy_tree  # noqa: E402
 
 PAGE = "<!DOCTYPE html><title>worker</title>"
 
@@ -67,3 +83,55 @@ def test_the_switches(chromium: Chromium, world: World) -> None:
         assert getattr(world.delays, delay) == 6
         switch(chromium, verb, False)
         assert getattr(world.delays, delay) == 0
+
+
+class Run:
+    """`tests/run` in a copy of the tree: the module in Apache, and the demo beside it."""
+
+    def __init__(self, tree: pathlib.Path) -> None:
+        self.log = tree / "output"
+        with open(self.log, "w") as output:
+            self.process = subprocess.Popen([tree / "tests/run", str(free_port())], cwd=tree,
+                                            stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.demo = wait_for(lambda: re.search(r"demo page +(\S+)", self.output()),
+                             "print the demo's address")[1]
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def control(self, verb: str, **arguments: Any) -> None:
+        url = self.demo.replace("/demo/", f"/control/{verb}")
+        urllib.request.urlopen(url, json.dumps(arguments).encode(), timeout=PATIENCE).close()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    with tempfile.TemporaryDirectory(prefix="b24bg-demo-") as folder:
+        pathlib.Path(folder).chmod(0o755)  # the server's User looks into it
+        run = Run(copy_tree(folder))
+        try:
+            yield run
+        finally:
+            code = run.stop()
+        assert code == 0 and run.output().endswith("stopped\n")
+
+
+def test_the_module_brings_the_registration_back(chromium: Chromium, run: Run) -> None:
+    run.control("set_portal", portal="demo", rule={"delay_ms": 1500})
+    chromium.page(run.demo)
+    wait_for(lambda: news(chromium, "bound"), "register")
+    wait_for(lambda: len(news(chromium, "load")) >= 4, "load without a delay")
+    assert used(chromium) == 0
+    run.control("slow_server", seconds=2)
+    wait_for(lambda: news(chromium, "deleted"), "show the deletion")
+    run.control("slow_server", seconds=0)
+    wait_for(lambda: len(news(chromium, "bound")) == 2, "register again")
+    assert news(chromium, "notice") == ["notice sent, the application answered 200"]
+    wait_for(lambda: used(chromium) == 0, "have a new budget")
+    chromium.picture("demo-module")
+    assert not chromium.errors()

@@ -1,5 +1,6 @@
 """`make run`: it starts, its curl lines work as they are printed, and it ends without a trace."""
 
+import errno
 import os
 import pathlib
 import pty
@@ -152,6 +153,21 @@ def test_the_printed_lines_work(start, tree, user):
         check_secrets(log.read_text(), log.name)
     conf = (tree / "build" / "run" / "httpd.conf").read_text()
     assert bool(re.search("^User www-data$", conf, re.M)) == (user == "root")
+
+
+def test_the_demo_is_there_while_it_runs(start):
+    run = start()
+    run.shows(READY)
+    demo = re.search(r"demo page +(\S+)", run.output)[1]
+    headers, page = paste(f"curl -si --noproxy '*' {demo}")
+    assert headers.startswith("HTTP/1.1 200 OK\n") and "<title>Background worker demo" in page
+    run.shows("installed: app=demo")
+    os.killpg(run.pid, signal.SIGINT)
+    run.end()
+    run.left_nothing()
+    port = int(re.search(r":(\d+)/", demo)[1])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 # make ends itself by the signal that it gets; it gets none where the terminal's Ctrl-C is ours.

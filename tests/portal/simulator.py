@@ -137,7 +137,7 @@ class Simulator(World):
         texts = {portal.lang: {"TITLE": app.name, "DESCRIPTION": "", "GROUP_NAME": ""}}
         with self._lock:
             row = Row(next(portal.ids), app, PLACEMENT, handler, user_id,
-                      {"errorHandlerUrl": error_url} if error_url else {}, app.name, texts)
+                      {"errorHandlerUrl": error_url}, app.name, texts)
             portal.rows.append(row)
             self._tell_row("bound", portal, row)
         return row
