@@ -132,6 +132,6 @@ def test_the_module_brings_the_registration_back(chromium: Chromium, run: Run) -
     run.control("slow_server", seconds=0)
     wait_for(lambda: len(news(chromium, "bound")) == 2, "register again")
     assert news(chromium, "notice") == ["notice sent, the application answered 200"]
-    wait_for(lambda: used(chromium) == 0, "have a new budget")
+    wait_for(lambda: used(chromium) <= 4, "have a new budget")  # one page each was under way
     chromium.picture("demo-module")
     assert not chromium.errors()
