@@ -64,8 +64,7 @@ typedef struct b24bg_app_t {
     b24bg_verify_e verify;
     b24bg_rest_app_t rest; /* client_id NULL: nobody is called; its patterns are `portals` */
     apr_array_header_t *auth_servers; /* const char *; what rest points to */
-    const char *page;                 /* built in */
-    apr_size_t page_length;
+    b24bg_page_t page;                /* built in */
     b24bg_own_page_t own_page;
     const char *install_page;
     apr_size_t install_page_length;

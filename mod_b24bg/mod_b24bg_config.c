@@ -57,8 +57,8 @@ void b24bg_config_begin(apr_pool_t *pconf)
     b24bg_main->state_dir = STATE_DIR_DEFAULT;
     b24bg_main->store_driver = STORE_DEFAULT;
     b24bg_main->default_app = b24bg_config_new_app(pconf, "default");
-    b24bg_main->default_app->page = b24bg_page_build(pconf, b24bg_main->default_app->scripts,
-                                                     &b24bg_main->default_app->page_length);
+    b24bg_page_build(pconf, b24bg_main->default_app->scripts, B24BG_PAGE_BEACON_OFF,
+                     b24bg_main->default_app->slow_limit, &b24bg_main->default_app->page);
 }
 
 void *b24bg_config_create_server(apr_pool_t *pool, server_rec *s)

@@ -630,12 +630,12 @@ static const char *build_page(apr_pool_t *pool, b24bg_app_t *app)
         APR_ARRAY_PUSH(urls, const char *) = app->bx24;
     }
     apr_array_cat(urls, app->scripts);
-    app->page = b24bg_page_build(pool, urls, &app->page_length);
-    if (app->page_length > B24BG_PAGE_MAX) {
+    b24bg_page_build(pool, urls, B24BG_PAGE_BEACON_OFF, app->slow_limit, &app->page);
+    if (app->page.length > B24BG_PAGE_MAX) {
         return apr_psprintf(pool,
                             "B24bgScript \"%s\": the page would take %" APR_SIZE_T_FMT
                             " bytes, and %d are allowed: fewer or shorter URLs",
-                            APR_ARRAY_IDX(urls, urls->nelts - 1, const char *), app->page_length,
+                            APR_ARRAY_IDX(urls, urls->nelts - 1, const char *), app->page.length,
                             B24BG_PAGE_MAX);
     }
     return NULL;

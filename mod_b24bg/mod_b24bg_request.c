@@ -164,8 +164,8 @@ static const char *current_page(apr_pool_t *pool, b24bg_app_t *app, apr_size_t *
     const char *text;
 
     if (!own->path) {
-        *length = app->page_length;
-        return app->page;
+        *length = app->page.length;
+        return app->page.text;
     }
     if (!own->mutex) {
         *length = own->length;

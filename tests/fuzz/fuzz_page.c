@@ -62,13 +62,14 @@ static char *attribute(apr_pool_t *pool, const char *page)
 
 static void try_build(apr_pool_t *pool, const apr_array_header_t *urls)
 {
-    apr_size_t length;
-    const char *page = b24bg_page_build(pool, urls, &length);
-    json_t *read = json_loads(attribute(pool, page), 0, NULL);
+    b24bg_page_t page;
+    json_t *read;
     int is_utf8 = 1;
     int i;
 
-    FUZZ_CHECK(length == strlen(page));
+    b24bg_page_build(pool, urls, B24BG_PAGE_BEACON_SLOW, apr_time_from_sec(5), &page);
+    FUZZ_CHECK(page.length == strlen(page.text));
+    read = json_loads(attribute(pool, page.text), 0, NULL);
     for (i = 0; i < urls->nelts; i++) {
         is_utf8 = is_utf8 && fuzz_is_utf8(APR_ARRAY_IDX(urls, i, const char *));
     }

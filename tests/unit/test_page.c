@@ -1,6 +1,7 @@
 /* b24bg_page: spec.md 4.1, protocol.md 2.1, 2.2, 7.1 and 7.9. */
 #include "unit.h"
 
+#include "b24bg_beacon.h"
 #include "b24bg_page.h"
 
 #include <apr_cstr.h>
@@ -9,38 +10,50 @@
 #include <jansson.h>
 #include <string.h>
 
-/* Builds a page for URLs that are given as one text, a blank between two. */
-static const char *build(const char *urls)
+#define LIMIT apr_time_from_sec(5)
+
+static apr_array_header_t *split(const char *urls)
 {
     apr_array_header_t *list = apr_array_make(unit_pool, 4, sizeof(const char *));
     char *rest = apr_pstrdup(unit_pool, urls);
     char *url;
-    apr_size_t length = 0;
-    const char *page;
 
     while ((url = apr_strtok(rest, " ", &rest)) != NULL) {
         APR_ARRAY_PUSH(list, const char *) = url;
     }
-    page = b24bg_page_build(unit_pool, list, &length);
-    assert_int_equal(length, strlen(page));
+    return list;
+}
+
+/* Builds a page for URLs that are given as one text, a blank between two. */
+static b24bg_page_t build_with(const char *urls, b24bg_page_beacon_e beacon, apr_time_t limit)
+{
+    b24bg_page_t page;
+
+    b24bg_page_build(unit_pool, split(urls), beacon, limit, &page);
+    assert_int_equal(page.length, strlen(page.text));
     return page;
 }
 
-/* The value of data-urls as it stands in the markup. */
-static const char *attribute(const char *page)
+static const char *build(const char *urls)
 {
-    static const char start[] = "data-urls=\"";
+    return build_with(urls, B24BG_PAGE_BEACON_SLOW, LIMIT).text;
+}
+
+/* The value of an attribute as it stands in the markup. */
+static const char *attribute(const char *page, const char *name)
+{
+    const char *start = apr_pstrcat(unit_pool, " ", name, "=\"", NULL);
     const char *value = strstr(page, start);
 
     assert_non_null(value);
-    value += sizeof(start) - 1;
+    value += strlen(start);
     return apr_pstrmemdup(unit_pool, value, strcspn(value, "\""));
 }
 
 /* The same as a browser reads it: character references, then JSON. Only &quot; may occur. */
 static json_t *read_urls(const char *page)
 {
-    const char *from = attribute(page);
+    const char *from = attribute(page, "data-urls");
     char *text = apr_pstrdup(unit_pool, from);
     char *to = text;
     json_t *urls;
@@ -116,61 +129,121 @@ static void assert_no_reference(const char *page)
 
 static void test_plain_page(void **state)
 {
-    const char *page = build("");
+    const b24bg_page_t page = build_with("", B24BG_PAGE_BEACON_OFF, LIMIT);
 
     (void)state;
-    assert_memory_equal(page, "<!DOCTYPE html>\n", 16);
-    assert_non_null(strstr(page, "<meta charset=\"utf-8\">"));
-    assert_non_null(strstr(page, "</html>\n"));
-    assert_null(strstr(page, "<script"));
-    assert_true(strlen(page) <= B24BG_PAGE_MAX);
-    assert_no_reference(page);
+    assert_memory_equal(page.text, "<!DOCTYPE html>\n", 16);
+    assert_non_null(strstr(page.text, "<meta charset=\"utf-8\">"));
+    assert_non_null(strstr(page.text, "</html>\n"));
+    assert_null(strstr(page.text, "<script"));
+    assert_true(page.length <= B24BG_PAGE_MAX);
+    assert_no_reference(page.text);
 }
 
-/* Room for what the later beacon and a typical set of scripts take. */
+/* BX24.js and three scripts of 60 characters fit, with a tag. */
 static void test_page_with_scripts(void **state)
 {
-    const char *page = build(B24BG_PAGE_BX24 " https://worker.example.com/js/phone.js /js/own.js");
+    const char *sixty = "https://worker.example.com/js/telephony/phone-1.2.345.min.js";
+    const b24bg_page_t page = build_with(
+        apr_pstrcat(unit_pool, B24BG_PAGE_BX24, " ", sixty, " ", sixty, " ", sixty, NULL),
+        B24BG_PAGE_BEACON_SLOW, LIMIT);
 
     (void)state;
-    assert_int_equal(count(page, "<script"), 1);
-    assert_int_equal(count(page, "</script>"), 1);
-    assert_int_equal(count(page, "<body>"), 1);
-    assert_true(strlen(page) <= B24BG_PAGE_MAX - 512);
-    assert_no_reference(page);
+    assert_int_equal(strlen(sixty), 60);
+    assert_int_equal(count(page.text, "<script"), 1);
+    assert_int_equal(count(page.text, "</script>"), 1);
+    assert_int_equal(count(page.text, "<body>"), 1);
+    assert_true(page.length < B24BG_PAGE_MAX);
+    assert_no_reference(page.text);
 }
 
-/* The scripts are attached behind the load event, not before it, in order, and one that fails
- * stops nothing. */
-static void test_load_comes_first(void **state)
+/* What it does tests/http/test_script.py sees; here what it never contains. */
+static void test_script_stays(void **state)
 {
+    static const char *const forbidden[] = {
+        "document.write",  "location.href", "location.assign", "location =", "location.re",
+        "location.search", "eval",          "innerHTML",       "Function",   "window.name",
+        "referrer",        "submit",        "open(",           "history",    "cookie"};
     const char *script = script_text(build("/a.js"));
-    const char *listener = strstr(script, "addEventListener('load'");
-    const char *later = strstr(script, "setTimeout(");
-    const char *attach = strstr(script, "createElement('script')");
+    size_t i;
 
     (void)state;
-    assert_non_null(listener);
-    assert_non_null(later);
-    assert_non_null(attach);
-    assert_true(listener < later && later < attach);
-    assert_non_null(strstr(script, "async = false"));
-    assert_non_null(strstr(script, "onerror"));
-    assert_null(strstr(script, "document.write"));
-    assert_null(strstr(script, "location"));
-    assert_null(strstr(script, "eval"));
-    assert_null(strstr(script, "innerHTML"));
+    for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+        if (strstr(script, forbidden[i])) {
+            fail_msg("the script holds \"%s\"", forbidden[i]);
+        }
+    }
 }
 
-/* One hash in a site's CSP allows the script of every configuration. */
+/* One hash in a site's CSP allows the script of every configuration and request. */
 static void test_script_is_constant(void **state)
 {
     const char *one = script_text(build("/a.js"));
+    const b24bg_page_t other =
+        build_with("https://h/?a=1&b=2 /b.js /c.js", B24BG_PAGE_BEACON_ALL, LIMIT * 3);
+    char tag[B24BG_BEACON_TAG_LENGTH + 1];
 
     (void)state;
-    assert_string_equal(one, script_text(build("https://h/?a=1&b=2 /b.js /c.js")));
-    assert_null(strchr(one, '&'));
+    memset(tag, 'a', sizeof(tag));
+    assert_string_equal(one, script_text(other.text));
+    assert_string_equal(one, script_text(b24bg_page_fill(unit_pool, &other, tag)));
+    assert_string_equal(one, script_text(build_with("/", B24BG_PAGE_BEACON_OFF, LIMIT).text));
+    assert_string_equal(one, script_text(build("")));
 }
+
+/* Beacons */
+
+typedef struct {
+    const char *name;
+    const char *urls;
+    b24bg_page_beacon_e beacon;
+    apr_time_t limit;
+    const char *over; /* data-over, NULL: no script */
+    int has_tag;
+} beacon_t;
+
+static const beacon_t beacons[] = {
+    {"off, no script", "", B24BG_PAGE_BEACON_OFF, LIMIT, NULL, 0},
+    {"off, scripts", "/a.js", B24BG_PAGE_BEACON_OFF, LIMIT, "2500", 0},
+    {"slow, no script", "", B24BG_PAGE_BEACON_SLOW, LIMIT, "2500", 1},
+    {"slow, scripts", "/a.js /b.js", B24BG_PAGE_BEACON_SLOW, LIMIT, "2500", 1},
+    {"slow, least limit", "", B24BG_PAGE_BEACON_SLOW, LIMIT / 50, "50", 1},
+    {"slow, odd limit", "", B24BG_PAGE_BEACON_SLOW, 4999000, "2499", 1},
+    {"slow, largest limit", "", B24BG_PAGE_BEACON_SLOW, apr_time_from_sec(600), "300000", 1},
+    {"all, no script", "", B24BG_PAGE_BEACON_ALL, LIMIT, "-1", 1},
+    {"all, scripts", "/a.js", B24BG_PAGE_BEACON_ALL, LIMIT, "-1", 1},
+};
+
+/* Filled, the page differs in the tag alone; unfilled it has none. */
+static void test_fill(void **state)
+{
+    const beacon_t *row = *state;
+    const b24bg_page_t page = build_with(row->urls, row->beacon, row->limit);
+    const char *tag = "00000001000000020000000300000004fedcba9876543210";
+    const char *filled = b24bg_page_fill(unit_pool, &page, tag);
+
+    assert_int_equal(strlen(tag), B24BG_BEACON_TAG_LENGTH);
+    assert_int_equal(strlen(filled), page.length);
+    if (row->over) {
+        const char *none = attribute(page.text, "data-tag");
+        assert_string_equal(attribute(page.text, "data-over"), row->over);
+        assert_int_equal(strspn(none, " "), strlen(none));
+        assert_string_equal(attribute(filled, "data-tag"), row->has_tag ? tag : none);
+    } else {
+        assert_null(strstr(page.text, "<script"));
+    }
+    if (row->has_tag) {
+        apr_size_t behind = page.tag_offset + B24BG_BEACON_TAG_LENGTH;
+        assert_memory_equal(filled, page.text, page.tag_offset);
+        assert_string_equal(filled + behind, page.text + behind);
+        assert_ptr_not_equal(filled, page.text);
+    } else {
+        assert_int_equal(page.tag_offset, 0);
+        assert_ptr_equal(filled, page.text);
+    }
+}
+
+/* URLs */
 
 typedef struct {
     const char *name;
@@ -207,17 +280,16 @@ static void test_escape(void **state)
 {
     const escape_t *row = *state;
     apr_array_header_t *urls = apr_array_make(unit_pool, 1, sizeof(const char *));
-    apr_size_t length;
-    const char *page;
+    b24bg_page_t page;
     json_t *read;
 
     APR_ARRAY_PUSH(urls, const char *) = unit_copy(row->url, strlen(row->url) + 1, 0);
-    page = b24bg_page_build(unit_pool, urls, &length);
-    assert_string_equal(attribute(page),
+    b24bg_page_build(unit_pool, urls, B24BG_PAGE_BEACON_OFF, LIMIT, &page);
+    assert_string_equal(attribute(page.text, "data-urls"),
                         apr_pstrcat(unit_pool, "[&quot;", row->escaped, "&quot;]", NULL));
-    assert_int_equal(count(page, "<script"), 1);
-    assert_int_equal(count(page, "</script>"), 1);
-    read = read_urls(page);
+    assert_int_equal(count(page.text, "<script"), 1);
+    assert_int_equal(count(page.text, "</script>"), 1);
+    read = read_urls(page.text);
     assert_int_equal(json_array_size(read), 1);
     assert_string_equal(json_string_value(json_array_get(read, 0)), row->url);
     json_decref(read);
@@ -240,8 +312,7 @@ static void test_order(void **state)
 static void test_many_urls(void **state)
 {
     apr_array_header_t *urls = apr_array_make(unit_pool, 1, sizeof(const char *));
-    apr_size_t length;
-    const char *page;
+    b24bg_page_t page;
     json_t *read;
     int i;
 
@@ -249,10 +320,10 @@ static void test_many_urls(void **state)
     for (i = 0; i < 100; i++) {
         APR_ARRAY_PUSH(urls, const char *) = apr_psprintf(unit_pool, "https://h/%d.js", i);
     }
-    page = b24bg_page_build(unit_pool, urls, &length);
-    assert_true(length > B24BG_PAGE_MAX);
-    assert_int_equal(length, strlen(page));
-    read = read_urls(page);
+    b24bg_page_build(unit_pool, urls, B24BG_PAGE_BEACON_OFF, LIMIT, &page);
+    assert_true(page.length > B24BG_PAGE_MAX);
+    assert_int_equal(page.length, strlen(page.text));
+    read = read_urls(page.text);
     assert_int_equal(json_array_size(read), 100);
     json_decref(read);
 }
@@ -339,8 +410,9 @@ int main(void)
 {
     UNIT_ADD(test_plain_page);
     UNIT_ADD(test_page_with_scripts);
-    UNIT_ADD(test_load_comes_first);
+    UNIT_ADD(test_script_stays);
     UNIT_ADD(test_script_is_constant);
+    UNIT_ADD_ROWS(test_fill, beacons);
     UNIT_ADD_ROWS(test_escape, escapes);
     UNIT_ADD(test_order);
     UNIT_ADD(test_many_urls);
