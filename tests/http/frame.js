@@ -1,9 +1,9 @@
 /* A browser's part around a script of ours, without a browser: fakes that write down what is done
  * to them, and a clock that jumps. What really happens in a frame tests/browser sees.
  *
- *     node frame.js page <input.json
+ *     node frame.js page|sample <input.json
  *
- * The input is {script, ...}; what is in it beside is said at page(). The output is a
+ * The input is {script, ...}; what is in it beside is said at page() and sample(). The output is a
  * list of [milliseconds, what, ...].
  */
 'use strict';
@@ -90,9 +90,99 @@ async function page(input) {
   await pass(1e6);
 }
 
+/* Web Locks of all pages of one browser. */
+function makeLocks() {
+  const held = new Map(); // name -> those who wait
+  const grant = async (name, run, refuse) => {
+    if (held.has(name)) {
+      if (!refuse) held.get(name).push(run);
+      else run(null);
+      return;
+    }
+    held.set(name, []);
+    await run({ name });
+    const waiting = held.get(name);
+    held.delete(name);
+    waiting.forEach((other) => grant(name, other, false));
+  };
+  return {
+    request: (name, ...more) => grant(name, more.pop(), Boolean(more[0] && more[0].ifAvailable)),
+  };
+}
+
+/* The sample, on each of `pages`: {hidden, bx24 (false: none), locks (false: none), listed (when
+ * its telephony is there; -1 never)}. signals: [when, text] that the backend sends; events: [when,
+ * page, name, value] of cards; http: [when] at which the backend answers with an error. */
+async function sample(input) {
+  const channels = [];
+  const sources = [];
+  const locks = makeLocks();
+  const bound = input.pages.map(() => ({}));
+  const start = (given, i) => {
+    const name = `page ${i}`;
+    const global = {
+      ...timing,
+      console: consoles([name]),
+      URL,
+      document: { hidden: given.hidden, currentScript: { src: `https://h/phone.js${input.query}` } },
+      navigator: given.locks === false ? {} : { locks },
+      fetch: (url, options) => {
+        write('fetch', name, url, options);
+        return url.includes('broken') ? Promise.reject(new TypeError('failed')) : Promise.resolve();
+      },
+      BroadcastChannel: class {
+        constructor() { channels.push(this); }
+        postMessage(data) {
+          channels.filter((other) => other !== this && other.onmessage)
+            .forEach((other) => after(1, () => other.onmessage({ data })));
+        }
+      },
+      EventSource: class {
+        constructor(url) {
+          this.readyState = 1;
+          write('listens', name, url);
+          sources.push(this);
+        }
+      },
+    };
+    global.window = global;
+    const listed = () => given.listed >= 0 && now >= given.listed;
+    if (given.bx24 !== false) {
+      global.BX24 = {
+        init: (run) => after(1, run),
+        openApplication: (options) => write('opens', name, options),
+        placement: {
+          getInterface: (run) => after(1, () => {
+            write('getInterface', name);
+            run(listed() ? { command: [], event: ['BackgroundCallCard::initialized'] } : input.nothing);
+          }),
+          bindEvent: (event, run) => { (bound[i][event] = bound[i][event] || []).push(run); },
+          call: (command, params, run) => {
+            write('card', name, command, params);
+            if (params.refused) run([{ result: 'error', errorCode: 'Invalid ui state' }]);
+            else run([]);
+          },
+        },
+      };
+    }
+    vm.createContext(global);
+    vm.runInContext(input.script, global);
+  };
+  input.pages.forEach(start);
+  input.signals.forEach(([at, data]) => after(at, () => sources
+    .filter((source) => source.readyState === 1).forEach((source) => source.onmessage({ data }))));
+  input.events.forEach(([at, i, event, value]) => after(at, () => (bound[i][event] || [])
+    .forEach((run) => run(value))));
+  input.http.forEach((at) => after(at, () => sources
+    .filter((source) => source.readyState === 1)
+    .forEach((source) => { source.readyState = 2; source.onerror(); })));
+  await pass(1e6);
+  write('bound', ...bound.map((events) => Object.keys(events).length));
+}
+
 process.on('unhandledRejection', (fault) => { write('unhandled', String(fault)); });
 const input = JSON.parse(require('fs').readFileSync(0, 'utf8'));
-({ page })[process.argv[2]](input)
+({ page, sample })[process.argv[2]](input)
   .catch((fault) => write('threw', String(fault)))
   .then(() => new Promise(setImmediate))
   .then(() => console.log(JSON.stringify(log)));

@@ -1,5 +1,5 @@
-"""What the script of the worker page does once it runs. node runs it in frame.js, against fakes and
-with a clock that jumps."""
+"""What the scripts do once they run: that of the worker page, and the sample in conf/. node runs
+them in frame.js, against fakes and with a clock that jumps."""
 
 import base64
 import hashlib
@@ -12,6 +12,7 @@ from conftest import MAIN, running
 from httpd import PATIENCE, ROOT
 
 FRAME = ROOT / "tests/http/frame.js"
+SAMPLE = (ROOT / "conf/worker-sample.js").read_text()
 TAG = "0123456789abcdef" * 3
 TO = "/b24/worker?b24bg=load"
 BX24, A, B, C = "https://api.bitrix24.com/api/v1/", "/a.js", "https://h/b.js", "/c.js"
@@ -180,3 +181,119 @@ def test_script_hash_is_documented(script):
     """For sites whose CSP allows inline scripts by hash."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert re.findall(r"'sha256-([^']+)'", (ROOT / "conf/b24bg.conf").read_text()) == [digest]
+
+
+# The sample
+
+READY = {"hidden": False, "listed": 0}
+
+
+def sample(*pages, query="", nothing=None, signals=(), events=(), http=()):
+    """(log, how many events each page is bound to)"""
+    log = run("sample", script=SAMPLE, pages=pages or [READY], query=query, nothing=nothing,
+              signals=[[at, json.dumps(signal)] for at, signal in signals], events=list(events),
+              http=list(http))
+    assert not [entry for entry in log if entry[1] in ("threw", "unhandled")], log
+    assert log[-1][1] == "bound"
+    return log[:-1], log[-1][2:]
+
+
+def only(log, *kinds):
+    return [entry for entry in log if entry[1] in kinds]
+
+
+def test_sample_is_short():
+    lines = SAMPLE.splitlines()
+    assert len(lines) <= 60 and max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("lacking", ["bx24", "locks"])
+def test_sample_lacks(lacking):
+    """Opened by hand, BX24.js blocked, an old browser: one line on the console and no error."""
+    log, _ = sample({**READY, lacking: False})
+    assert [entry[1:3] for entry in log] == [["warn", "page 0"]]
+
+
+@pytest.mark.parametrize("listed, asked", [(0, 1), (1500, 3), (9000, 5), (29000, 6), (40000, 6),
+                                           (-1, 6)])
+@pytest.mark.parametrize("nothing", [None, {"command": [], "event": []}, {}])
+def test_sample_waits_for_telephony(listed, asked, nothing):
+    """getInterface at once and after 1, 2, 5, 10 and 30 s, until the event is listed; bound once."""
+    log, bound = sample({"hidden": False, "listed": listed}, nothing=nothing)
+    asking = [at for at, *_ in only(log, "getInterface")]
+    assert asking == [second * 1000 + 2 for second in (0, 1, 2, 5, 10, 30)][:asked]
+    assert bound == [8 if 0 <= listed < 30000 else 0]
+
+
+CALL = {"CALL_ID": "ext.1", "PHONE_NUMBER": "+123456", "CALL_DIRECTION": "incoming"}
+CARD = "BackgroundCallCard::"
+
+
+def test_sample_card_and_buttons():
+    """The card of a call is set, what is pressed on it goes to the backend."""
+    log, _ = sample(query="?clicks=/my/clicks", events=[
+        [3000, 0, f"{CARD}initialized", CALL], [4000, 0, f"{CARD}muteButtonClick", True],
+        [5000, 0, f"{CARD}dialpadButtonClick", "#"], [6000, 0, f"{CARD}hangupButtonClick", None]])
+    assert only(log, "card") == [
+        [3000, "card", "page 0", "CallCardSetCardTitle", {"title": "+123456"}],
+        [3000, "card", "page 0", "CallCardSetUiState", {"uiState": "incoming"}]]
+    clicks = [(at, url, json.loads(options["body"]))
+              for at, _, _, url, options in only(log, "fetch")]
+    assert clicks == [
+        (4000, "/my/clicks", {"call": "ext.1", "button": "mute", "value": True}),
+        (5000, "/my/clicks", {"call": "ext.1", "button": "dialpad", "value": "#"}),
+        (6000, "/my/clicks", {"call": "ext.1", "button": "hangup", "value": None})]
+
+
+def test_sample_backend_is_down():
+    log, _ = sample(query="?clicks=/broken", events=[
+        [3000, 0, f"{CARD}initialized", {"CALL_ID": "ext.1", "CALL_DIRECTION": "callback"}],
+        [4000, 0, f"{CARD}answerButtonClick", None]])
+    assert [entry[3:] for entry in only(log, "card")] == [
+        ["CallCardSetCardTitle", {"title": "Unknown number"}],
+        ["CallCardSetUiState", {"uiState": "outgoing"}]]
+    assert only(log, "warn") == [[4000, "warn", "page 0", "phone: answer: failed"]]
+
+
+def test_sample_signals_for_a_card():
+    """They reach the page that has the card, whichever listens; others leave it alone."""
+    state = {"command": "CallCardSetUiState", "params": {"uiState": "connected"}}
+    refused = {"command": "CallCardSetUiState", "params": {"uiState": "x", "refused": True}}
+    log, _ = sample(READY, READY, events=[[3000, 1, f"{CARD}initialized", CALL]],
+                    signals=[[4000, {"call": "ext.1", **state}], [5000, {"call": "ext.2", **state}],
+                             [6000, state], [7000, {"call": "ext.1", **refused}]])
+    assert [entry[2] for entry in only(log, "listens")] == ["page 0"]
+    assert [entry for entry in only(log, "card") if entry[0] > 3000] == [
+        [4001, "card", "page 1", state["command"], state["params"]],
+        [7001, "card", "page 1", refused["command"], refused["params"]]]
+    assert only(log, "warn") \
+        == [[7001, "warn", "page 1", "phone: CallCardSetUiState: Invalid ui state"]]
+
+
+@pytest.mark.parametrize("hidden, opens", [
+    ([False], [(4000, "page 0")]),
+    ([False, False, False], [(4000, "page 0")]),
+    ([True, False, True], [(4001, "page 1")]),
+    ([True, True], [(5000, "page 0")]),
+])
+def test_sample_opens_one_slider(hidden, opens):
+    """However many pages are open: in the one in front, and in a hidden one if none is."""
+    log, _ = sample(*[{"hidden": is_hidden, "listed": 0} for is_hidden in hidden],
+                    query="?events=/my/events",
+                    signals=[[4000, {"id": 17, "open": {"order": 4711}}]])
+    assert only(log, "listens") == [[1, "listens", "page 0", "/my/events"]]
+    assert only(log, "opens") == [[at, "opens", where, {"order": 4711}] for at, where in opens]
+
+
+def test_sample_opens_another_slider():
+    log, _ = sample(signals=[[4000, {"id": 1, "open": {"order": 1}}],
+                             [4001, {"id": 2, "open": {"order": 2}}]])
+    assert [(at, what["order"]) for at, _, _, what in only(log, "opens")] == [(4000, 1), (4001, 2)]
+
+
+def test_sample_listens_again():
+    """An EventSource ends for good when it is answered with an error of HTTP."""
+    log, _ = sample(http=[5000, 36000], signals=[[40000, {"id": 1, "open": {}}],
+                                                 [70000, {"id": 2, "open": {}}]])
+    assert [at for at, *_ in only(log, "listens")] == [1, 35000, 66000]
+    assert [at for at, *_ in only(log, "opens")] == [70000]
