@@ -30,6 +30,8 @@ typedef struct {
     const char *text;
     apr_size_t length;
     apr_size_t tag_offset; /* where b24bg_page_fill puts the tag; 0: nowhere */
+    b24bg_page_beacon_e beacon;
+    int told_over; /* milliseconds; a load of more is told of; -1: every one is */
 } b24bg_page_t;
 
 /* Builds it. `urls` (const char *, may be empty) are the scripts to attach, one after the other,
@@ -38,6 +40,12 @@ typedef struct {
  * page that has nothing to attach or to tell has none. */
 void b24bg_page_build(apr_pool_t *pool, const apr_array_header_t *urls, b24bg_page_beacon_e beacon,
                       apr_time_t slow_limit, b24bg_page_t *page);
+
+/* An administrator's page (text without NUL bytes), with the built-in script at the end of its
+ * body, so that its loads are told of as well; B24BG_PAGE_BEACON_OFF leaves it as it is. Otherwise
+ * as b24bg_page_build. */
+void b24bg_page_complete(apr_pool_t *pool, const char *html, b24bg_page_beacon_e beacon,
+                         apr_time_t slow_limit, b24bg_page_t *page);
 
 /* The page with the tag of one render (b24bg_beacon_tag): page->length bytes and a NUL, in pool;
  * the page's own text where no tag belongs. One copy, for it is made for every load. */

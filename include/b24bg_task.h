@@ -79,8 +79,12 @@ typedef struct {
     const char *title;
     const apr_array_header_t *users; /* apr_int64_t; empty: one registration for all */
     b24bg_registration_policy_t policy;
-    apr_interval_time_t silence;      /* 0: off */
-    const char *const *alert_command; /* ending in NULL; NULL: none */
+    apr_interval_time_t silence;           /* 0: off */
+    const char *const *alert_command;      /* ending in NULL; NULL: none */
+    const apr_array_header_t *budget_warn; /* apr_int64_t, rising, at most 16 */
+    apr_int64_t slow_count;                /* slow loads that Bitrix24 tolerates */
+    int beacons;                           /* pages tell of their loads, */
+    int all_beacons;                       /* and of each one */
 } b24bg_task_app_t;
 
 /* All of it outlives the task. */

@@ -9,6 +9,7 @@
  *   b24bg_task_configuration.c registrations that a changed configuration asks for, or no longer
  *   b24bg_task_command.c       commands of b24bgctl
  *   b24bg_task_tell.c          what is told of a registration: log, history, alert command
+ *   b24bg_task_budget.c        slow loads: kept, alerted of; pages that do not run
  *   b24bg_task_table.c         store -> table -> store, silence and the age of tokens
  *
  * Thread: the task's. Whatever is under way has a pool of its own below task->pool.
@@ -74,7 +75,10 @@ struct b24bg_task_t {
     apr_time_t full_warned;
     apr_uint64_t turned_away;
     apr_time_t flush_due;
+    apr_time_t budgets_due;
     apr_uint64_t *flushed; /* loads of each place when they were written last */
+    int budgets_restored;
+    struct b24bg_task_place_t *places; /* b24bg_task_budget.c */
     apr_time_t silence_due;
     apr_time_t tokens_due;
     apr_time_t purge_due;
@@ -206,7 +210,26 @@ void b24bg_task_alert(b24bg_task_t *task, const b24bg_task_app_t *app, const cha
                       const b24bg_store_portal_t *portal, const char *detail);
 void b24bg_task_alerts_begin(b24bg_task_t *task);
 
+/* b24bg_task_budget.c */
+
+/* B24bgBudgetWarn's numbers are warned of by requests and alerted of by the task: each has half of
+ * the table's bits. */
+#define B24BG_TASK_ALERT_BIT 16
+void b24bg_task_budget_begin(b24bg_task_t *task);
+void b24bg_task_restore_budgets(b24bg_task_t *task, apr_pool_t *scratch);
+void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch);
+/* Of one place: slow loads that have reached a number of B24bgBudgetWarn; pages that were served
+ * and did not run. */
+void b24bg_task_watch_budget(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
+                             const b24bg_portal_counts_t *counts);
+void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
+                             const b24bg_portal_counts_t *counts);
+
 /* b24bg_task_table.c */
+
+/* The app of a known portal in this place, or NULL. */
+const b24bg_task_app_t *b24bg_task_read_place(const b24bg_task_t *task, apr_uint32_t slot,
+                                              b24bg_portal_counts_t *counts);
 
 void b24bg_task_table_begin(b24bg_task_t *task);
 void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch);

@@ -30,9 +30,9 @@ extern module AP_MODULE_DECLARE_DATA b24bg_module;
 typedef struct {
     const char *path;          /* NULL: the built-in page */
     apr_thread_mutex_t *mutex; /* NULL before child_init, when there is one thread */
-    apr_pool_t *pool;          /* owns text; replaced with it */
-    const char *text;
-    apr_size_t length;
+    apr_pool_t *pool;          /* owns the texts; replaced with them */
+    const char *text;          /* as it is in the file */
+    b24bg_page_t page;         /* as it is served */
     apr_time_t mtime;
     apr_off_t size;
     int missing; /* the file could not be read last time, and that is logged */
@@ -57,6 +57,9 @@ typedef struct b24bg_app_t {
     apr_array_header_t *portals; /* const char *, patterns; empty: any */
     apr_time_t slow_limit;
     apr_int64_t slow_count;
+    apr_array_header_t *budget_warn; /* apr_int64_t, rising; empty: no warning */
+    int budget_warn_set;
+    b24bg_page_beacon_e beacon;
     b24bg_registration_policy_t policy;
     apr_time_t silence;               /* 0: nobody asks */
     const char *const *alert_command; /* as b24bg_alert_t has it, or NULL */
@@ -126,7 +129,9 @@ typedef struct {
     const char *member_id; /* of a well-formed load, else NULL */
     char *args;            /* the query, "" if none; to be parsed in place */
     char *shown_args;      /* the query without secrets, or NULL */
+    const char *csp;       /* frame-ancestors of a page that is framed, or NULL */
     int handled;           /* our handler ran: count it at the end */
+    int load_ms;           /* what a beacon has told, -1: nothing */
     int is_look;           /* GET or HEAD of a worker page, which is not counted */
 } b24bg_request_t;
 
@@ -180,8 +185,11 @@ int b24bg_request_finish(request_rec *r);
 /* What the URLs share. Handlers return what these return. */
 /* 200 and an empty body. */
 int b24bg_answer_empty(request_rec *r);
+/* 204. */
+int b24bg_answer_nothing(request_rec *r);
 /* 200 and a page; `csp` NULL: no such header. The page must outlive the answer. */
-int b24bg_answer_framed(request_rec *r, const char *csp, const char *page, apr_size_t length);
+int b24bg_answer_framed(request_rec *r, b24bg_request_t *request, const char *csp, const char *page,
+                        apr_size_t length);
 int b24bg_answer_options(request_rec *r, b24bg_request_t *request, const char *allow);
 /* Refuses with the reason's status and a text "field: why". */
 int b24bg_refuse(request_rec *r, b24bg_request_t *request, b24bg_reason_e why, const char *field);
@@ -197,6 +205,18 @@ apr_status_t b24bg_keep(request_rec *r, const char *text);
 /* 1 once a minute for each *last (0 at first): what any client can cause must not fill the error
  * log. */
 int b24bg_is_minute_over(volatile apr_uint32_t *last);
+
+/* mod_b24bg_beacon.c: what pages tell of their own load */
+/* A tag for this render, or NULL where none belongs. */
+const char *b24bg_beacon_make(request_rec *r, const b24bg_request_t *request);
+int b24bg_serve_beacon(request_rec *r, b24bg_request_t *request);
+/* Writes one line where slow loads have just reached a number of B24bgBudgetWarn. */
+void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_t place);
+
+/* mod_b24bg_framing.c: headers of the site that would keep a page from being framed */
+void b24bg_framing_register(void);
+/* Has this answer's headers cleared of them; `csp` is our own, or NULL. */
+void b24bg_framing_add(request_rec *r, b24bg_request_t *request, const char *csp);
 
 /* mod_b24bg_notice.c */
 int b24bg_serve_error(request_rec *r, b24bg_request_t *request);
@@ -218,6 +238,8 @@ void b24bg_status_note(request_rec *r, const b24bg_request_t *request);
 /* mod_b24bg_page.c */
 /* Reads the app's own page into memory: NULL, or what is wrong. Allocated in pool. */
 const char *b24bg_own_page_load(b24bg_own_page_t *page, apr_pool_t *pool);
+/* Makes of it what is served, once the app's directives are known. */
+void b24bg_own_page_complete(b24bg_own_page_t *page, const b24bg_app_t *app, apr_pool_t *pool);
 /* Has the pages looked after in each child; call in post_config. */
 apr_status_t b24bg_own_page_register(apr_pool_t *pconf, server_rec *s);
 void b24bg_own_page_child(apr_pool_t *pchild, server_rec *s);

@@ -92,28 +92,67 @@ static int told_over(b24bg_page_beacon_e beacon, apr_time_t slow_limit)
     return beacon == B24BG_PAGE_BEACON_ALL ? -1 : (int)(slow_limit / 2 / 1000);
 }
 
+/* The page with the script between its two parts; `list` is the JSON of the URLs, escaped. */
+static void add_script(apr_pool_t *pool, b24bg_page_t *page, const char *before, const char *list,
+                       const char *after)
+{
+    const char *open = apr_psprintf(pool, "%s%s[%s]\" data-over=\"%d\" data-tag=\"", before,
+                                    script_open, list, page->told_over);
+
+    page->text =
+        apr_psprintf(pool, "%s%*s%s%s", open, B24BG_BEACON_TAG_LENGTH, "", script_close, after);
+    page->length = strlen(page->text);
+    page->tag_offset = page->beacon == B24BG_PAGE_BEACON_OFF ? 0 : strlen(open);
+}
+
 void b24bg_page_build(apr_pool_t *pool, const apr_array_header_t *urls, b24bg_page_beacon_e beacon,
                       apr_time_t slow_limit, b24bg_page_t *page)
 {
     const char *list = "";
-    const char *before;
     int i;
 
     for (i = 0; i < urls->nelts; i++) {
         const char *url = attribute_json_string(pool, APR_ARRAY_IDX(urls, i, const char *));
         list = apr_pstrcat(pool, list, i ? "," : "", url, NULL);
     }
+    page->beacon = beacon;
+    page->told_over = told_over(beacon, slow_limit);
+    page->tag_offset = 0;
     if (urls->nelts || beacon != B24BG_PAGE_BEACON_OFF) {
-        before = apr_psprintf(pool, "%s%s[%s]\" data-over=\"%d\" data-tag=\"", head, script_open,
-                              list, told_over(beacon, slow_limit));
-        page->text = apr_psprintf(pool, "%s%*s%s%s", before, B24BG_BEACON_TAG_LENGTH, "",
-                                  script_close, tail);
-    } else {
-        before = "";
-        page->text = apr_pstrcat(pool, head, tail, NULL);
+        add_script(pool, page, head, list, tail);
+        return;
     }
+    page->text = apr_pstrcat(pool, head, tail, NULL);
     page->length = strlen(page->text);
-    page->tag_offset = beacon == B24BG_PAGE_BEACON_OFF ? 0 : strlen(before);
+}
+
+/* Where the last of these ends the body; the end of the text if none does. */
+static const char *end_of_body(const char *html)
+{
+    const char *end = html + strlen(html);
+    const char *at = end;
+
+    while (at-- > html) {
+        if (apr_cstr_casecmpn(at, "</body", 6) == 0) {
+            return at;
+        }
+    }
+    return end;
+}
+
+void b24bg_page_complete(apr_pool_t *pool, const char *html, b24bg_page_beacon_e beacon,
+                         apr_time_t slow_limit, b24bg_page_t *page)
+{
+    const char *end = end_of_body(html);
+
+    page->beacon = beacon;
+    page->told_over = told_over(beacon, slow_limit);
+    page->tag_offset = 0;
+    page->text = html;
+    page->length = strlen(html);
+    if (beacon != B24BG_PAGE_BEACON_OFF) {
+        add_script(pool, page, apr_pstrmemdup(pool, html, (apr_size_t)(end - html)), "", end);
+    }
 }
 
 const char *b24bg_page_fill(apr_pool_t *pool, const b24bg_page_t *page, const char *tag)

@@ -133,6 +133,10 @@ static void housekeep(b24bg_task_t *task, apr_pool_t *scratch)
         task->flush_due = task->now + B24BG_TASK_FLUSH_EVERY;
         b24bg_task_flush_counts(task, scratch);
     }
+    if (task->store && task->now >= task->budgets_due) {
+        task->budgets_due = task->now + B24BG_TASK_FLUSH_EVERY;
+        b24bg_task_flush_budgets(task, scratch);
+    }
     if (task->store && task->leader && task->now >= task->purge_due) {
         task->purge_due = task->now + B24BG_TASK_PURGE_EVERY;
         b24bg_task_done(task, b24bg_store_inbox_purge(task->store, task->now));
@@ -212,6 +216,9 @@ static apr_status_t end_task(void *data)
     if (task->store) {
         apr_pool_create(&scratch, task->pool);
         b24bg_task_flush_counts(task, scratch);
+        if (task->store) {
+            b24bg_task_flush_budgets(task, scratch);
+        }
         give_lease_back(task);
     }
     return APR_SUCCESS;
@@ -228,6 +235,7 @@ b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *con
     apr_pool_create(&task->store_pool, pool);
     b24bg_task_inbox_begin(task);
     b24bg_task_table_begin(task);
+    b24bg_task_budget_begin(task);
     b24bg_task_alerts_begin(task);
     apr_pool_pre_cleanup_register(pool, task, end_task);
     return task;

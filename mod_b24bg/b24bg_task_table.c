@@ -346,6 +346,7 @@ void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
         task->refresh_due = 0;
         return;
     }
+    b24bg_task_restore_budgets(task, scratch);
     if (b24bg_table_turned_away(task->config->table) != task->turned_away) {
         task->turned_away = b24bg_table_turned_away(task->config->table);
         warn_full(task);
@@ -368,9 +369,8 @@ static const b24bg_task_app_t *app_in_row(const b24bg_task_t *task, int row)
     return NULL;
 }
 
-/* The app of a known portal in this place, or NULL. */
-static const b24bg_task_app_t *read_place(const b24bg_task_t *task, apr_uint32_t slot,
-                                          b24bg_portal_counts_t *counts)
+const b24bg_task_app_t *b24bg_task_read_place(const b24bg_task_t *task, apr_uint32_t slot,
+                                              b24bg_portal_counts_t *counts)
 {
     if (!b24bg_table_read_portal(task->config->table, slot, task->now, counts) || !counts->known) {
         return NULL;
@@ -385,7 +385,7 @@ void b24bg_task_flush_counts(b24bg_task_t *task, apr_pool_t *scratch)
     apr_uint32_t slot;
 
     for (slot = 1; slot <= b24bg_table_capacity(task->config->table); slot++) {
-        const b24bg_task_app_t *app = read_place(task, slot, &counts);
+        const b24bg_task_app_t *app = b24bg_task_read_place(task, slot, &counts);
         b24bg_store_portal_t *portal;
         if (!app || counts.user || counts.loads == task->flushed[slot]) {
             continue;
@@ -551,8 +551,12 @@ void b24bg_task_watch(b24bg_task_t *task, apr_pool_t *scratch)
     task->silence_due = task->now + SILENCE_EVERY;
     task->tokens_due = tokens ? task->now + TOKENS_EVERY : task->tokens_due;
     for (slot = 1; slot <= b24bg_table_capacity(task->config->table) && task->store; slot++) {
-        const b24bg_task_app_t *app = read_place(task, slot, &counts);
+        const b24bg_task_app_t *app = b24bg_task_read_place(task, slot, &counts);
         if (app) {
+            b24bg_task_watch_budget(task, app, slot, &counts);
+            b24bg_task_watch_frames(task, app, slot, &counts);
+        }
+        if (app && task->store) {
             watch_silence(task, scratch, app, slot, &counts);
         }
         if (app && tokens && task->store) {

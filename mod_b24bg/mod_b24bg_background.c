@@ -83,6 +83,10 @@ static apr_array_header_t *task_apps(apr_pool_t *pool)
         task_app->policy = app->policy;
         task_app->silence = app->silence;
         task_app->alert_command = app->alert_command;
+        task_app->budget_warn = app->budget_warn;
+        task_app->slow_count = app->slow_count;
+        task_app->beacons = app->beacon != B24BG_PAGE_BEACON_OFF;
+        task_app->all_beacons = app->beacon == B24BG_PAGE_BEACON_ALL;
         APR_ARRAY_PUSH(apps, const b24bg_task_app_t *) = task_app;
     }
     return apps;

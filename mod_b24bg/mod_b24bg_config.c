@@ -14,6 +14,9 @@ APLOG_USE_MODULE(b24bg);
 /* Bitrix24's rule: protocol.md 2.4. */
 #define SLOW_LIMIT_DEFAULT (5 * APR_USEC_PER_SEC)
 #define SLOW_COUNT_DEFAULT 10
+/* B24bgBudgetWarn: spec.md section 3. */
+#define BUDGET_WARN_FIRST 5
+#define BUDGET_WARN_SECOND 8
 /* B24bgRebindBackoff, B24bgSilence, B24bgTimeout: spec.md section 3. */
 #define REBIND_FIRST_DEFAULT apr_time_from_sec(60)
 #define REBIND_CAP_DEFAULT apr_time_from_sec(6 * 3600)
@@ -36,6 +39,10 @@ b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name)
     app->max_body = MAX_BODY_DEFAULT;
     app->slow_limit = SLOW_LIMIT_DEFAULT;
     app->slow_count = SLOW_COUNT_DEFAULT;
+    app->budget_warn = apr_array_make(pool, 2, sizeof(apr_int64_t));
+    APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = BUDGET_WARN_FIRST;
+    APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = BUDGET_WARN_SECOND;
+    app->beacon = B24BG_PAGE_BEACON_SLOW;
     app->policy.rebind = 1;
     app->policy.first = REBIND_FIRST_DEFAULT;
     app->policy.cap = REBIND_CAP_DEFAULT;
@@ -57,7 +64,7 @@ void b24bg_config_begin(apr_pool_t *pconf)
     b24bg_main->state_dir = STATE_DIR_DEFAULT;
     b24bg_main->store_driver = STORE_DEFAULT;
     b24bg_main->default_app = b24bg_config_new_app(pconf, "default");
-    b24bg_page_build(pconf, b24bg_main->default_app->scripts, B24BG_PAGE_BEACON_OFF,
+    b24bg_page_build(pconf, b24bg_main->default_app->scripts, b24bg_main->default_app->beacon,
                      b24bg_main->default_app->slow_limit, &b24bg_main->default_app->page);
 }
 

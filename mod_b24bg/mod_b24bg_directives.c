@@ -18,6 +18,8 @@ APLOG_USE_MODULE(b24bg);
 #define SLOW_LIMIT_LEAST (100 * (APR_USEC_PER_SEC / 1000))
 #define SLOW_LIMIT_MOST (600 * APR_USEC_PER_SEC)
 #define SLOW_COUNT_MOST 1000000
+/* Half the bits that the table has for warnings: the other half is for alerts. */
+#define BUDGET_WARN_MOST 16
 /* The portal's own limit is 60 s: protocol.md 8.3. */
 #define TIMEOUT_LEAST (100 * (APR_USEC_PER_SEC / 1000))
 #define TIMEOUT_MOST apr_time_from_sec(60)
@@ -308,6 +310,55 @@ static const char *alert_command(cmd_parms *cmd, b24bg_app_t *app, const char **
     return NULL;
 }
 IN_APP_LIST(alert_command);
+
+/* As b24bg_page_beacon_e. */
+static const char *beacon(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
+{
+    static const char *const words[] = {"off", "slow", "all"};
+    int i;
+
+    (void)cmd;
+    (void)none;
+    for (i = 0; i < 3; i++) {
+        if (ap_cstr_casecmp(value, words[i]) == 0) {
+            app->beacon = (b24bg_page_beacon_e)i;
+            return NULL;
+        }
+    }
+    return "off, slow or all is allowed";
+}
+IN_APP(beacon);
+
+/* The first one replaces the default. */
+static const char *budget_warn(cmd_parms *cmd, b24bg_app_t *app, const char *value,
+                               const char *none)
+{
+    const char *error;
+    apr_int64_t number;
+    apr_int64_t last = 0;
+
+    (void)none;
+    if (!app->budget_warn_set) {
+        app->budget_warn = apr_array_make(cmd->pool, 2, sizeof(apr_int64_t));
+        app->budget_warn_set = 1;
+    }
+    if (app->budget_warn->nelts) {
+        last = APR_ARRAY_IDX(app->budget_warn, app->budget_warn->nelts - 1, apr_int64_t);
+    }
+    error = b24bg_value_number(cmd->pool, value, 1, SLOW_COUNT_MOST, &number);
+    if (error) {
+        return error;
+    }
+    if (number <= last || app->budget_warn->nelts == BUDGET_WARN_MOST) {
+        return apr_psprintf(cmd->pool,
+                            "at most %d numbers, each larger than the one before, are "
+                            "allowed",
+                            BUDGET_WARN_MOST);
+    }
+    APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = number;
+    return NULL;
+}
+IN_APP(budget_warn);
 
 static const char *allow_http(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
 {
@@ -630,7 +681,10 @@ static const char *build_page(apr_pool_t *pool, b24bg_app_t *app)
         APR_ARRAY_PUSH(urls, const char *) = app->bx24;
     }
     apr_array_cat(urls, app->scripts);
-    b24bg_page_build(pool, urls, B24BG_PAGE_BEACON_OFF, app->slow_limit, &app->page);
+    b24bg_page_build(pool, urls, app->beacon, app->slow_limit, &app->page);
+    if (app->own_page.path) {
+        b24bg_own_page_complete(&app->own_page, app, pool);
+    }
     if (app->page.length > B24BG_PAGE_MAX) {
         return apr_psprintf(pool,
                             "B24bgScript \"%s\": the page would take %" APR_SIZE_T_FMT
@@ -828,6 +882,9 @@ const command_rec b24bg_directives[] = {
     ONE("B24bgSilence", silence, "time without loads after which the portal is asked, or off"),
     COMMAND("B24bgAlertCmd", alert_command,
             "command to run when something has happened, and its arguments"),
+    MANY("B24bgBudgetWarn", budget_warn,
+         "numbers of slow loads to warn at, once a window each, as 5 8"),
+    ONE("B24bgBeacon", beacon, "what the page tells of its own load time: off, slow or all"),
     MANY("B24bgAuthServer", auth_server,
          "the servers that may be asked about tokens, as https://oauth.bitrix.info"),
     TWO("B24bgTimeout", timeout, "outgoing calls: time to connect, and in all"),

@@ -67,7 +67,7 @@ static int take_install(request_rec *r, b24bg_request_t *request)
         return b24bg_refuse(r, request, B24BG_REASON_JOURNAL, "installation");
     }
     if (install.kind == B24BG_INSTALL_PAGE) {
-        return b24bg_answer_framed(r, request->app->csp, request->app->install_page,
+        return b24bg_answer_framed(r, request, request->app->csp, request->app->install_page,
                                    request->app->install_page_length);
     }
     return b24bg_answer_empty(r);

@@ -29,7 +29,6 @@ static const char *read_page(b24bg_own_page_t *page, const apr_finfo_t *info, ap
     }
     text[length] = '\0';
     page->text = text;
-    page->length = length;
     page->mtime = info->mtime;
     page->size = info->size;
     return NULL;
@@ -51,6 +50,11 @@ const char *b24bg_own_page_load(b24bg_own_page_t *page, apr_pool_t *pool)
     return read_page(page, &info, pool);
 }
 
+void b24bg_own_page_complete(b24bg_own_page_t *page, const b24bg_app_t *app, apr_pool_t *pool)
+{
+    b24bg_page_complete(pool, page->text, app->beacon, app->slow_limit, &page->page);
+}
+
 static void swap_page(b24bg_own_page_t *page, const b24bg_own_page_t *fresh)
 {
     apr_pool_t *old = page->pool;
@@ -58,7 +62,7 @@ static void swap_page(b24bg_own_page_t *page, const b24bg_own_page_t *fresh)
     apr_thread_mutex_lock(page->mutex);
     page->pool = fresh->pool;
     page->text = fresh->text;
-    page->length = fresh->length;
+    page->page = fresh->page;
     apr_thread_mutex_unlock(page->mutex);
     page->mtime = fresh->mtime;
     page->size = fresh->size;
@@ -94,10 +98,11 @@ static void refresh_page(b24bg_app_t *app, apr_pool_t *scratch)
         return;
     }
     page->missing = 0;
+    b24bg_own_page_complete(&fresh, app, fresh.pool);
     swap_page(page, &fresh);
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, ap_server_conf,
                  "B24BG0009: page read again, app=%s bytes=%" APR_SIZE_T_FMT, app->name,
-                 page->length);
+                 page->page.length);
 }
 
 /* Runs in every child, each of which holds its own copies. `pool` lives for this one call. */

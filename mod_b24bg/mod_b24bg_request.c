@@ -126,6 +126,11 @@ int b24bg_refuse_body(request_rec *r, b24bg_request_t *request, int status)
     return answer(r, status, TEXT, text, strlen(text));
 }
 
+int b24bg_answer_nothing(request_rec *r)
+{
+    return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
+}
+
 int b24bg_answer_options(request_rec *r, b24bg_request_t *request, const char *allow)
 {
     request->count.reason = B24BG_REASON_ACCEPTED;
@@ -157,45 +162,56 @@ apr_status_t b24bg_keep(request_rec *r, const char *text)
 
 /* The worker */
 
-/* The page as it is at this moment, in memory that outlives the answer. */
-static const char *current_page(apr_pool_t *pool, b24bg_app_t *app, apr_size_t *length)
+/* An own page as it is at this moment, in memory that outlives the answer; where nothing is told of
+ * its load it is the file, byte by byte. */
+static const char *own_page(apr_pool_t *pool, b24bg_own_page_t *own, const char *tag,
+                            apr_size_t *length)
 {
-    b24bg_own_page_t *own = &app->own_page;
     const char *text;
 
-    if (!own->path) {
-        *length = app->page.length;
-        return app->page.text;
+    if (own->mutex) {
+        apr_thread_mutex_lock(own->mutex);
     }
-    if (!own->mutex) {
-        *length = own->length;
-        return own->text;
+    if (tag && own->page.tag_offset) {
+        *length = own->page.length;
+        text = b24bg_page_fill(pool, &own->page, tag);
+    } else {
+        *length = strlen(own->text);
+        text = apr_pstrmemdup(pool, own->text, *length);
     }
-    apr_thread_mutex_lock(own->mutex);
-    *length = own->length;
-    text = apr_pmemdup(pool, own->text, own->length);
-    apr_thread_mutex_unlock(own->mutex);
+    if (own->mutex) {
+        apr_thread_mutex_unlock(own->mutex);
+    }
     return text;
 }
 
+static const char *current_page(apr_pool_t *pool, b24bg_app_t *app, const char *tag,
+                                apr_size_t *length)
+{
+    if (app->own_page.path) {
+        return own_page(pool, &app->own_page, tag, length);
+    }
+    *length = app->page.length;
+    return tag ? b24bg_page_fill(pool, &app->page, tag) : app->page.text;
+}
+
 /* No compression: the page fits one packet, and mod_deflate would cost more than all the rest. */
-int b24bg_answer_framed(request_rec *r, const char *csp, const char *page, apr_size_t length)
+int b24bg_answer_framed(request_rec *r, b24bg_request_t *request, const char *csp, const char *page,
+                        apr_size_t length)
 {
     apr_table_setn(r->headers_out, "Referrer-Policy", "no-referrer");
-    if (csp) {
-        apr_table_setn(r->headers_out, "Content-Security-Policy", csp);
-    }
+    b24bg_framing_add(r, request, csp);
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     return answer(r, HTTP_OK, HTML, page, length);
 }
 
-static int answer_page(request_rec *r, b24bg_request_t *request, const char *csp)
+static int answer_page(request_rec *r, b24bg_request_t *request, const char *csp, const char *tag)
 {
     apr_size_t length;
-    const char *page = current_page(r->pool, request->app, &length);
+    const char *page = current_page(r->pool, request->app, tag, &length);
 
-    return b24bg_answer_framed(r, csp, page, length);
+    return b24bg_answer_framed(r, request, csp, page, length);
 }
 
 b24bg_reason_e b24bg_form_reason(b24bg_form_result_e result)
@@ -348,16 +364,7 @@ static int serve_load(request_rec *r, b24bg_request_t *request)
     }
     request->count.reason = reason;
     record_load(r, request, placement);
-    return answer_page(r, request, csp);
-}
-
-/* A beacon whose tag is not ours changes nothing, and the page holds no tags yet. */
-static int serve_beacon(request_rec *r, b24bg_request_t *request)
-{
-    request->count.kind = B24BG_KIND_BEACON;
-    request->count.reason = B24BG_REASON_BEACON;
-    b24bg_body_give_up(r);
-    return answer(r, HTTP_NO_CONTENT, NULL, NULL, 0);
+    return answer_page(r, request, csp, b24bg_beacon_make(r, request));
 }
 
 static int is_beacon(const char *args)
@@ -369,11 +376,11 @@ static int serve_worker(request_rec *r, b24bg_request_t *request)
 {
     switch (r->method_number) {
     case M_POST:
-        return is_beacon(request->args) ? serve_beacon(r, request) : serve_load(r, request);
+        return is_beacon(request->args) ? b24bg_serve_beacon(r, request) : serve_load(r, request);
     case M_GET: /* HEAD too; people and monitors open it to look */
         b24bg_body_give_up(r);
         request->is_look = 1;
-        return answer_page(r, request, request->app->csp);
+        return answer_page(r, request, request->app->csp, NULL);
     case M_OPTIONS:
         return b24bg_answer_options(r, request, B24BG_ALLOW);
     default:
@@ -400,6 +407,7 @@ static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *ap
     request->app = app;
     request->args = apr_pstrdup(r->pool, r->args ? r->args : "");
     request->handled = 1;
+    request->load_ms = -1;
     request->count.app = app->row;
     request->count.kind = kind;
     request->count.reason = B24BG_REASON_ACCEPTED;
@@ -474,6 +482,9 @@ int b24bg_request_finish(request_rec *r)
         request->count.now = apr_time_now();
         request->count.server_time = request->count.now - r->request_time;
         b24bg_table_count(b24bg_main->table, &request->count);
+        if (request->count.is_load && request->count.server_time > request->app->slow_limit) {
+            b24bg_budget_warn(r, request->app, request->count.portal);
+        }
     }
     return DECLINED;
 }

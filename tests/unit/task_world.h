@@ -132,6 +132,7 @@ static void begin(void)
 {
     apr_array_header_t *servers;
     apr_array_header_t *portals;
+    apr_array_header_t *numbers;
     apr_array_header_t *apps;
 
     memset(&world, 0, sizeof(world));
@@ -153,6 +154,11 @@ static void begin(void)
     APR_ARRAY_PUSH(portals, const char *) = "127.0.0.1";
     world.app.rest.portals = portals;
     world.app.users = apr_array_make(world.pool, 2, sizeof(apr_int64_t));
+    numbers = apr_array_make(world.pool, 2, sizeof(apr_int64_t));
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = 5;
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = 8;
+    world.app.budget_warn = numbers;
+    world.app.slow_count = 10;
     apps = apr_array_make(world.pool, 1, sizeof(const b24bg_task_app_t *));
     APR_ARRAY_PUSH(apps, const b24bg_task_app_t *) = &world.app;
     world.http.start = fake_start;

@@ -1,0 +1,136 @@
+/* What the pages tell of their own load, and what it means for the budget. */
+#include "mod_b24bg.h"
+
+#include "b24bg_beacon.h"
+
+#include <apr_atomic.h>
+#include <apr_strings.h>
+#include <http_log.h>
+
+APLOG_USE_MODULE(b24bg);
+
+/* Renders of one second differ by it; every process starts elsewhere. */
+static apr_uint32_t next_nonce(void)
+{
+    static volatile apr_uint32_t last;
+    apr_uint32_t first;
+
+    if (apr_atomic_read32(&last) == 0 &&
+        apr_generate_random_bytes((unsigned char *)&first, sizeof(first)) == APR_SUCCESS) {
+        apr_atomic_cas32(&last, first, 0);
+    }
+    return apr_atomic_inc32(&last);
+}
+
+const char *b24bg_beacon_make(request_rec *r, const b24bg_request_t *request)
+{
+    b24bg_beacon_subject_t subject;
+    char *tag;
+
+    if (request->app->beacon == B24BG_PAGE_BEACON_OFF || !request->count.portal.slot) {
+        return NULL;
+    }
+    subject.app = request->app->row;
+    subject.slot = request->count.portal.slot;
+    subject.generation = request->count.portal.generation;
+    subject.rendered = r->request_time;
+    subject.nonce = next_nonce();
+    tag = apr_palloc(r->pool, B24BG_BEACON_TAG_LENGTH);
+    b24bg_beacon_tag(b24bg_table_key(b24bg_main->table), &subject, tag);
+    return tag;
+}
+
+/* A page sends one of its load, and one of its scripts if some failed: each counts once. */
+static int is_new(const b24bg_request_t *request, const b24bg_beacon_report_t *report)
+{
+    char mark[B24BG_BEACON_TAG_LENGTH + 2];
+    char nobody[B24BG_MEMBER_ID_LENGTH + 1];
+
+    memset(nobody, '0', B24BG_MEMBER_ID_LENGTH);
+    nobody[B24BG_MEMBER_ID_LENGTH] = '\0';
+    memcpy(mark + 1, report->tag, B24BG_BEACON_TAG_LENGTH + 1);
+    mark[0] = report->load_ms < 0 ? 's' : 'l';
+    return !b24bg_table_seen(b24bg_main->table, request->app->row, nobody, mark);
+}
+
+static void count(request_rec *r, b24bg_request_t *request, const b24bg_beacon_report_t *report,
+                  const b24bg_beacon_subject_t *subject)
+{
+    const b24bg_budget_rule_t rule = {request->app->slow_limit};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0};
+
+    beacon.portal.slot = subject->slot;
+    beacon.portal.generation = subject->generation;
+    beacon.app = request->app->row;
+    beacon.load_time = report->load_ms < 0 ? -1 : apr_time_from_msec(report->load_ms);
+    beacon.sampled = report->sampled;
+    beacon.failed_scripts = report->failed;
+    beacon.now = apr_time_now();
+    request->load_ms = report->load_ms;
+    request->count.reason = B24BG_REASON_ACCEPTED;
+    b24bg_table_count_beacon(b24bg_main->table, &beacon, &rule);
+    b24bg_budget_warn(r, request->app, beacon.portal);
+}
+
+/* 204 whatever it says: spec.md 4.1. */
+int b24bg_serve_beacon(request_rec *r, b24bg_request_t *request)
+{
+    b24bg_beacon_report_t report;
+    b24bg_beacon_subject_t subject;
+    b24bg_body_t body;
+    int status;
+
+    request->count.kind = B24BG_KIND_BEACON;
+    request->count.reason = B24BG_REASON_BEACON;
+    if (b24bg_body_announced(r) > B24BG_BEACON_MAX) {
+        b24bg_body_give_up(r);
+        return b24bg_answer_nothing(r);
+    }
+    status = b24bg_body_read(r, B24BG_BEACON_MAX, &body);
+    if (status != OK) {
+        return b24bg_refuse_body(r, request, status);
+    }
+    if (body.cut) {
+        b24bg_body_give_up(r);
+    } else if (b24bg_main->table && request->app->beacon != B24BG_PAGE_BEACON_OFF &&
+               b24bg_beacon_read(body.data, body.length, &report) &&
+               b24bg_beacon_check(b24bg_table_key(b24bg_main->table), request->app->row, report.tag,
+                                  apr_time_now(), &subject) &&
+               is_new(request, &report)) {
+        count(r, request, &report, &subject);
+    }
+    return b24bg_answer_nothing(r);
+}
+
+/* Budget */
+
+static void warn(request_rec *r, const b24bg_app_t *app, const b24bg_portal_counts_t *portal,
+                 b24bg_budget_source_e source)
+{
+    ap_log_rerror(
+        APLOG_MARK, APLOG_WARNING, 0, r,
+        "B24BG0108: slow loads: at the next one after %" APR_INT64_T_FMT
+        " Bitrix24 deletes the registration: app=%s portal=%s domain=%s used=%u source=%s",
+        app->slow_count, app->name, portal->member_id, portal->domain, portal->budgets[source].used,
+        b24bg_budget_source_name(source));
+}
+
+void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_t place)
+{
+    b24bg_portal_counts_t portal;
+    b24bg_budget_source_e source;
+    apr_time_t now = apr_time_now();
+    int i;
+
+    if (!place.slot || !b24bg_table_read_portal(b24bg_main->table, place.slot, now, &portal)) {
+        return;
+    }
+    source = b24bg_budget_best(portal.budgets);
+    for (i = app->budget_warn->nelts - 1; i >= 0; i--) {
+        if (portal.budgets[source].used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t) &&
+            b24bg_table_claim_warning(b24bg_main->table, place.slot, i, now)) {
+            warn(r, app, &portal, source);
+            return;
+        }
+    }
+}
