@@ -16,9 +16,11 @@
 /* What the task remembers of a place: how many frames had been served and had run at the last
  * judgement, and what is in the store. */
 struct b24bg_task_place_t {
+    int seen; /* there was a judgement, or a beginning */
     apr_uint64_t loads;
     apr_uint64_t beacons;
     apr_time_t told;
+    int restored;                             /* has a window from the store */
     unsigned char stored[B24BG_BUDGET_COUNT]; /* the store has a window of this source */
 };
 
@@ -42,19 +44,21 @@ static int source_by_name(const char *name)
     return -1;
 }
 
-/* What was warned of before the restart is not warned of again. */
-static void claim_passed(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
-                         apr_int64_t used)
+/* 1 for the first one to pass a number of B24bgBudgetWarn; `first_bit` says for whom. */
+static int claim_passed(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
+                        const b24bg_portal_counts_t *counts, int first_bit)
 {
+    unsigned used = counts->budgets[b24bg_budget_best(counts->budgets)].used;
+    int is_first = 0;
     int i;
 
     for (i = 0; i < app->budget_warn->nelts; i++) {
         if (used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t)) {
-            b24bg_table_claim_warning(task->config->table, slot, i, task->now);
-            b24bg_table_claim_warning(task->config->table, slot, B24BG_TASK_ALERT_BIT + i,
-                                      task->now);
+            is_first |=
+                b24bg_table_claim_warning(task->config->table, slot, first_bit + i, task->now);
         }
     }
+    return is_first;
 }
 
 static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
@@ -63,6 +67,7 @@ static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
     b24bg_portal_id_t id = {0, stored->member_id, stored->user_id};
     b24bg_budget_t budget = {(unsigned)stored->used, stored->start};
     int source = source_by_name(stored->source);
+    b24bg_portal_counts_t counts;
     b24bg_portal_ref_t place;
 
     if (!app || source < 0 || !stored->used) {
@@ -70,11 +75,32 @@ static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
     }
     id.app = app->row;
     place = b24bg_table_find(task->config->table, &id);
-    if (place.slot) {
+    if (!place.slot ||
+        !b24bg_table_read_portal(task->config->table, place.slot, task->now, &counts)) {
+        return;
+    }
+    task->places[place.slot].stored[source] = 1;
+    if (!counts.budgets[source].start) {
         b24bg_table_budget_restore(task->config->table, place, (b24bg_budget_source_e)source,
                                    &budget);
-        task->places[place.slot].stored[source] = 1;
-        claim_passed(task, app, place.slot, stored->used);
+        task->places[place.slot].restored = 1;
+    }
+}
+
+/* What was warned of before the restart is not warned of again. When all sources are there: which
+ * of them counts decides what was. */
+static void claim_restored(b24bg_task_t *task)
+{
+    b24bg_portal_counts_t counts;
+    apr_uint32_t slot;
+
+    for (slot = 1; slot <= b24bg_table_capacity(task->config->table); slot++) {
+        const b24bg_task_app_t *app =
+            task->places[slot].restored ? b24bg_task_read_place(task, slot, &counts) : NULL;
+        if (app) {
+            claim_passed(task, app, slot, &counts, 0);
+            claim_passed(task, app, slot, &counts, B24BG_TASK_ALERT_BIT);
+        }
     }
 }
 
@@ -91,6 +117,7 @@ void b24bg_task_restore_budgets(b24bg_task_t *task, apr_pool_t *scratch)
     for (i = 0; i < budgets->nelts; i++) {
         restore(task, &APR_ARRAY_IDX(budgets, i, b24bg_store_budget_t));
     }
+    claim_restored(task);
     task->budgets_restored = 1;
 }
 
@@ -136,6 +163,29 @@ void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch)
     }
 }
 
+/* At once: a process that starts before the next flush would restore the old windows. */
+void b24bg_task_end_budget(b24bg_task_t *task, const b24bg_store_registration_t *registration,
+                           b24bg_portal_ref_t place)
+{
+    b24bg_store_budget_t ended = {
+        registration->app, registration->member_id, registration->user_id, NULL, 0, 0};
+    apr_array_header_t *budgets;
+    apr_pool_t *scratch;
+    int source;
+
+    b24bg_table_budget_reset(task->config->table, place);
+    apr_pool_create(&scratch, task->pool);
+    budgets = apr_array_make(scratch, B24BG_BUDGET_COUNT, sizeof(ended));
+    for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
+        ended.source = b24bg_budget_source_name((b24bg_budget_source_e)source);
+        APR_ARRAY_PUSH(budgets, b24bg_store_budget_t) = ended;
+    }
+    if (task->store) {
+        b24bg_task_done(task, b24bg_store_budgets_put(task->store, budgets));
+    }
+    apr_pool_destroy(scratch);
+}
+
 /* Watching */
 
 static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
@@ -160,21 +210,21 @@ static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
 void b24bg_task_watch_budget(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
                              const b24bg_portal_counts_t *counts)
 {
-    b24bg_budget_source_e source = b24bg_budget_best(counts->budgets);
-    int is_new = 0;
-    int i;
-
-    for (i = 0; i < app->budget_warn->nelts; i++) {
-        if (counts->budgets[source].used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t)) {
-            is_new |= b24bg_table_claim_warning(task->config->table, slot, B24BG_TASK_ALERT_BIT + i,
-                                                task->now);
-        }
-    }
-    if (is_new) {
-        alert(task, app, counts, source);
+    if (claim_passed(task, app, slot, counts, B24BG_TASK_ALERT_BIT)) {
+        alert(task, app, counts, b24bg_budget_best(counts->budgets));
     }
 }
 
+static void begin_judging(struct b24bg_task_place_t *before, const b24bg_portal_counts_t *counts)
+{
+    before->seen = 1;
+    before->loads = counts->loads;
+    before->beacons = counts->beacons;
+}
+
+/* What came before the first look is not judged: those loads may be of another configuration, or of
+ * the store, which keeps loads and not how many of them ran. Every process judges, so that the next
+ * one with the lease need not begin; the one that has it speaks. */
 void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
                              const b24bg_portal_counts_t *counts)
 {
@@ -183,18 +233,20 @@ void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, ap
     apr_uint64_t run = counts->beacons - before->beacons;
     apr_uint64_t part = app->all_beacons ? RUN_LEAST_ALL : RUN_LEAST_SLOW;
 
-    if (counts->loads < before->loads || counts->beacons < before->beacons) {
-        before->loads = counts->loads; /* another portal has the place */
-        before->beacons = counts->beacons;
+    if (!before->seen || counts->loads < before->loads || counts->beacons < before->beacons) {
+        begin_judging(before, counts); /* the place is new to us, or another portal's */
+        before->told = 0;
         return;
     }
     if (!app->beacons || loads < (apr_uint64_t)(app->all_beacons ? FRAMES_ALL : FRAMES_SLOW)) {
         return;
     }
-    before->loads = counts->loads;
-    before->beacons = counts->beacons;
-    if (run < loads / part && task->now - before->told >= FRAMES_TOLD_EVERY) {
-        before->told = task->now;
+    begin_judging(before, counts);
+    if (run >= loads / part || (before->told && task->now - before->told < FRAMES_TOLD_EVERY)) {
+        return;
+    }
+    before->told = task->now;
+    if (task->leader) {
         b24bg_task_say(task, B24BG_LOG_WARNING,
                        "B24BG0330: pages are served and hardly any runs, something keeps browsers "
                        "from showing the frame: app=%s portal=%s domain=%s loads=%" APR_UINT64_T_FMT

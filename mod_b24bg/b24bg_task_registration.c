@@ -393,7 +393,7 @@ static void show_budget(job_t *job)
     b24bg_portal_ref_t place = b24bg_table_find(table, &id);
 
     if (job->found.event == B24BG_EVENT_FOUND_NEW) {
-        b24bg_table_budget_reset(table, place);
+        b24bg_task_end_budget(job->task, &job->row, place);
     }
     if (job->found.slow_count >= 0) {
         b24bg_table_budget_told(table, place, (unsigned)job->found.slow_count, job->task->now);

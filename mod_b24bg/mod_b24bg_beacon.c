@@ -107,30 +107,35 @@ int b24bg_serve_beacon(request_rec *r, b24bg_request_t *request)
 static void warn(request_rec *r, const b24bg_app_t *app, const b24bg_portal_counts_t *portal,
                  b24bg_budget_source_e source)
 {
-    ap_log_rerror(
-        APLOG_MARK, APLOG_WARNING, 0, r,
-        "B24BG0108: slow loads: at the next one after %" APR_INT64_T_FMT
-        " Bitrix24 deletes the registration: app=%s portal=%s domain=%s used=%u source=%s",
-        app->slow_count, app->name, portal->member_id, portal->domain, portal->budgets[source].used,
-        b24bg_budget_source_name(source));
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                  "B24BG0108: slow loads: at the next one after %" APR_INT64_T_FMT
+                  " Bitrix24 deletes the registration: app=%s portal=%s domain=%s "
+                  "user=%" APR_INT64_T_FMT " used=%u source=%s",
+                  app->slow_count, app->name, portal->member_id, portal->domain, portal->user,
+                  portal->budgets[source].used, b24bg_budget_source_name(source));
 }
 
+/* Where there is a client, what a portal that nobody knows claims is worth no warning: anybody
+ * could make up one and fill the log. One line, however many numbers were passed at once. */
 void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_t place)
 {
     b24bg_portal_counts_t portal;
     b24bg_budget_source_e source;
     apr_time_t now = apr_time_now();
+    int is_new = 0;
     int i;
 
-    if (!place.slot || !b24bg_table_read_portal(b24bg_main->table, place.slot, now, &portal)) {
+    if (!place.slot || !b24bg_table_read_portal(b24bg_main->table, place.slot, now, &portal) ||
+        (app->rest.client_id && !portal.known)) {
         return;
     }
     source = b24bg_budget_best(portal.budgets);
-    for (i = app->budget_warn->nelts - 1; i >= 0; i--) {
-        if (portal.budgets[source].used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t) &&
-            b24bg_table_claim_warning(b24bg_main->table, place.slot, i, now)) {
-            warn(r, app, &portal, source);
-            return;
+    for (i = 0; i < app->budget_warn->nelts; i++) {
+        if (portal.budgets[source].used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t)) {
+            is_new |= b24bg_table_claim_warning(b24bg_main->table, place.slot, i, now);
         }
+    }
+    if (is_new) {
+        warn(r, app, &portal, source);
     }
 }
