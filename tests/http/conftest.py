@@ -29,6 +29,9 @@ ACCESS = re.compile(r"(?P<request>.*) (?P<status>\d+) app=(?P<app>\S+) portal=(?
                     r"kind=(?P<kind>\S+) verdict=(?P<verdict>\S+) ms=(?P<ms>\S+)")
 
 
+TAG = re.compile(r'data-tag="([0-9a-f]{48})"')  # of a render, in its page
+
+
 @dataclasses.dataclass
 class Answer:
     status: int
@@ -39,6 +42,12 @@ class Answer:
     @property
     def text(self):
         return self.body.decode()
+
+    @property
+    def tag(self):
+        """What the page says whose load it was; None if it does not."""
+        found = TAG.search(self.text)
+        return found and found[1]
 
 
 def read_answer(link, method="POST"):
@@ -198,13 +207,6 @@ def serve():
     """Starts servers of the test's own: serve(conf, mpm=..., ...)."""
     with contextlib.ExitStack() as stack:
         yield lambda *conf, **more: stack.enter_context(running(*conf, **more))
-
-
-@pytest.fixture(autouse=True)
-def nothing_unexpected():
-    yield
-    for server in RUNNING:
-        server.check()
 
 
 # bitrix.py builds on this file, so it cannot be imported above.

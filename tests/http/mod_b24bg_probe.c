@@ -1,12 +1,15 @@
-/* Test module: prints the shared table of mod_b24bg as text, one count a line, and makes keys of
- * error URLs live:
+/* Test module: prints the shared table of mod_b24bg as text, one count a line, makes keys of error
+ * URLs live, and tags of beacons that are older than they are:
  *
  *     /probe?put=<hash of the key>&app=<name>&member_id=<32 hex digits>&domain=<host>
  *     /probe?drop=<hash of the key>
+ *     /probe?tag=<seconds>&app=<name>&member_id=<32 hex digits>
  *
- * The portal becomes a known one if the table has it not. It finds the table as mod_b24bg keeps it
- * and uses it through the public header, so what it shows is what all processes share.
+ * With `put` the portal becomes a known one if the table has it not. It finds the table as
+ * mod_b24bg keeps it and uses it through the public header, so what it shows is what all processes
+ * share.
  */
+#include "b24bg_beacon.h"
 #include "b24bg_form.h"
 #include "b24bg_table.h"
 
@@ -19,19 +22,41 @@ typedef struct {
     b24bg_table_t *table;
 } retained_t;
 
-static void print_histogram(request_rec *r, const b24bg_app_counts_t *counts)
+/* buckets[count], with a bound for each but the last. */
+static void print_histogram(request_rec *r, const char *app, const char *name,
+                            const apr_uint64_t *buckets, const apr_time_t *bounds, int count)
 {
-    static const apr_time_t bounds[] = B24BG_SERVER_TIME_BOUNDS;
     apr_uint64_t sum = 0;
     int i;
 
-    for (i = 0; i < B24BG_SERVER_TIME_BUCKETS - 1; i++) {
-        sum += counts->server_time[i];
-        ap_rprintf(r, "server_seconds_bucket app=%s le=%.4f %" APR_UINT64_T_FMT "\n", counts->name,
+    for (i = 0; i < count - 1; i++) {
+        sum += buckets[i];
+        ap_rprintf(r, "%s_seconds_bucket app=%s le=%.4f %" APR_UINT64_T_FMT "\n", name, app,
                    (double)bounds[i] / APR_USEC_PER_SEC, sum);
     }
-    sum += counts->server_time[i];
-    ap_rprintf(r, "server_seconds_count app=%s %" APR_UINT64_T_FMT "\n", counts->name, sum);
+    sum += buckets[i];
+    ap_rprintf(r, "%s_seconds_count app=%s %" APR_UINT64_T_FMT "\n", name, app, sum);
+}
+
+static void print_loads(request_rec *r, const b24bg_app_counts_t *counts)
+{
+    static const apr_time_t server_bounds[] = B24BG_SERVER_TIME_BOUNDS;
+    static const apr_time_t load_bounds[] = B24BG_LOAD_TIME_BOUNDS;
+    int source;
+
+    print_histogram(r, counts->name, "server", counts->server_time, server_bounds,
+                    B24BG_SERVER_TIME_BUCKETS);
+    print_histogram(r, counts->name, "load", counts->load_time, load_bounds,
+                    B24BG_LOAD_TIME_BUCKETS);
+    ap_rprintf(r, "load_milliseconds app=%s %" APR_UINT64_T_FMT "\n", counts->name,
+               counts->load_time_sum / 1000);
+    ap_rprintf(r, "beacons app=%s %" APR_UINT64_T_FMT "\n", counts->name, counts->beacons);
+    ap_rprintf(r, "failed_scripts app=%s %" APR_UINT64_T_FMT "\n", counts->name,
+               counts->failed_scripts);
+    for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
+        ap_rprintf(r, "slow_loads app=%s source=%s %" APR_UINT64_T_FMT "\n", counts->name,
+                   b24bg_budget_source_name(source), counts->slow_loads[source]);
+    }
 }
 
 static void print_app(request_rec *r, const b24bg_app_counts_t *counts)
@@ -59,7 +84,24 @@ static void print_app(request_rec *r, const b24bg_app_counts_t *counts)
         ap_rprintf(r, "notices app=%s result=%s %" APR_UINT64_T_FMT "\n", counts->name,
                    b24bg_notice_result_name(result), counts->notices[result]);
     }
-    print_histogram(r, counts);
+    print_loads(r, counts);
+}
+
+static void print_portal(request_rec *r, const char *app, const b24bg_portal_counts_t *portal)
+{
+    int source;
+
+    ap_rprintf(r,
+               "portal app=%s member_id=%s domain=%s loads=%" APR_UINT64_T_FMT
+               " repeats=%" APR_UINT64_T_FMT " 1\n",
+               app, portal->member_id, portal->domain, portal->loads, portal->repeats);
+    ap_rprintf(r, "ran app=%s member_id=%s user=%" APR_INT64_T_FMT " %" APR_UINT64_T_FMT "\n", app,
+               portal->member_id, portal->user, portal->beacons);
+    for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
+        ap_rprintf(r, "budget app=%s member_id=%s user=%" APR_INT64_T_FMT " source=%s %u\n", app,
+                   portal->member_id, portal->user, b24bg_budget_source_name(source),
+                   portal->budgets[source].used);
+    }
 }
 
 static void print_portals(request_rec *r, b24bg_table_t *table)
@@ -73,10 +115,7 @@ static void print_portals(request_rec *r, b24bg_table_t *table)
         if (b24bg_table_read_portal(table, slot, r->request_time, &portal) &&
             b24bg_table_read_app(table, r->pool, portal.app, &app)) {
             known++;
-            ap_rprintf(r,
-                       "portal app=%s member_id=%s domain=%s loads=%" APR_UINT64_T_FMT
-                       " repeats=%" APR_UINT64_T_FMT " 1\n",
-                       app.name, portal.member_id, portal.domain, portal.loads, portal.repeats);
+            print_portal(r, app.name, &portal);
         }
     }
     ap_rprintf(r, "portals %u\n", known);
@@ -136,6 +175,30 @@ static int change_keys(request_rec *r, b24bg_table_t *table)
     return OK;
 }
 
+/* A tag as the page of a load of this portal would have had it so many seconds ago. */
+static int print_tag(request_rec *r, b24bg_table_t *table)
+{
+    b24bg_beacon_subject_t subject = {0, 0, 0, 0, 0};
+    char tag[B24BG_BEACON_TAG_LENGTH + 1] = "";
+    b24bg_portal_id_t id = {0, NULL, 0};
+    b24bg_portal_ref_t place;
+    apr_table_t *query;
+    const char *culprit;
+
+    b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query, &culprit);
+    id.app = row_named(r, table, b24bg_form_get(query, "app"));
+    id.member_id = b24bg_form_get(query, "member_id");
+    place = b24bg_table_find(table, &id);
+    subject.app = id.app;
+    subject.slot = place.slot;
+    subject.generation = place.generation;
+    subject.rendered = r->request_time - apr_time_from_sec(atoi(b24bg_form_get(query, "tag")));
+    subject.nonce = (apr_uint32_t)r->request_time;
+    b24bg_beacon_tag(b24bg_table_key(table), &subject, tag);
+    ap_rputs(tag, r);
+    return OK;
+}
+
 static int handler(request_rec *r)
 {
     retained_t *retained;
@@ -153,6 +216,9 @@ static int handler(request_rec *r)
     }
     if (r->args && (strncmp(r->args, "put=", 4) == 0 || strncmp(r->args, "drop=", 5) == 0)) {
         return change_keys(r, retained->table);
+    }
+    if (r->args && strncmp(r->args, "tag=", 4) == 0) {
+        return print_tag(r, retained->table);
     }
     for (row = 0; row < B24BG_TABLE_APPS_MAX; row++) {
         if (b24bg_table_read_app(retained->table, r->pool, row, &counts)) {

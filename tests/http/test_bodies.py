@@ -6,7 +6,7 @@ import socket
 import struct
 
 import pytest
-from conftest import MAIN, MODES, check_answer, read_answer, refusals, requests, running
+from conftest import MAIN, MODES, TAG, check_answer, read_answer, refusals, requests, running
 from samples import (FORM, KEY, NEW_BODY, NEW_QUERY, NOTICE_A, body, chunked, http,
                      new_secret, number)
 
@@ -335,7 +335,9 @@ def test_pipeline(fenced):
         answers = split(fenced.raw((good + bad) * 20 + last))
         fenced.logged(mark)
     assert [status for status, _ in answers] == [200, 403] * 20 + [200]
-    assert len({text for status, text in answers if status == 200}) == 1
+    pages = [text for status, text in answers if status == 200]
+    assert len(set(pages)) == len({TAG.search(page)[0] for page in map(bytes.decode, pages)}) == 21
+    assert len({TAG.sub("", page) for page in map(bytes.decode, pages)}) == 1
 
 
 def test_what_follows_a_refused_body_is_no_request(server):

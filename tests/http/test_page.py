@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from conftest import MAIN, MODES
+from conftest import MAIN, MODES, TAG
 from httpd import PROBE_LOCATION
 from samples import NEW_BODY, NEW_QUERY
 
@@ -22,7 +22,7 @@ def app(lines):
 
 def untagged(answer):
     """The page without the tag of its render."""
-    return re.sub(r'data-tag="[^"]*"', 'data-tag=""', answer.text)
+    return TAG.sub("", answer.text)
 
 
 def unscripted(answer):
@@ -61,7 +61,8 @@ def check_markup(page):
                                       "background", "http-equiv", "onload", "onerror"}
     for script in markup.scripts:
         assert "load" in script
-        assert not re.search(r"location(?!\.pathname)|document\.write|submit\(|open\(|history|eval", script)
+        assert not re.search(r"location(?!\.pathname)|document\.write|submit\(|open\(|history|eval",
+                             script)
     return markup
 
 
@@ -217,7 +218,8 @@ def test_own_page_is_not_read_by_requests(own):
 
 def test_scripts_beside_an_own_page(serve):
     """The page is served as it is: what to attach is its own affair."""
-    server = serve(app('B24bgPage "{root}/own.html"\nB24bgScript /a.js\nB24bgBeacon off'), files={"own.html": OWN})
+    server = serve(app('B24bgPage "{root}/own.html"\nB24bgScript /a.js\nB24bgBeacon off'),
+                   files={"own.html": OWN})
     assert server.load().text == OWN
 
 
