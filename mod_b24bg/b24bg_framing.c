@@ -90,19 +90,23 @@ static int clear_policies(apr_table_t *headers)
     return clearing.removed;
 }
 
-const char *b24bg_framing_clear(apr_table_t *headers)
+const char *b24bg_framing_clear(apr_table_t *headers, apr_table_t *more)
 {
     apr_pool_t *pool = apr_table_elts(headers)->pool;
     const char *names = "";
     apr_size_t i;
+    int removed;
 
     for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
-        if (apr_table_get(headers, forbidden[i])) {
+        if (apr_table_get(headers, forbidden[i]) || apr_table_get(more, forbidden[i])) {
             apr_table_unset(headers, forbidden[i]);
+            apr_table_unset(more, forbidden[i]);
             names = join(pool, names, ", ", forbidden[i]);
         }
     }
-    if (clear_policies(headers)) {
+    removed = clear_policies(headers);
+    removed |= clear_policies(more);
+    if (removed) {
         names = join(pool, names, ", ", ANCESTORS);
     }
     return *names ? names : NULL;

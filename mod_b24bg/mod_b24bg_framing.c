@@ -4,7 +4,6 @@
 
 #include "b24bg_framing.h"
 
-#include <apr_strings.h>
 #include <http_log.h>
 #include <http_protocol.h>
 
@@ -27,28 +26,18 @@ static void tell(request_rec *r, const b24bg_request_t *request, const char *nam
     }
 }
 
-static void clear(request_rec *r, const b24bg_request_t *request)
-{
-    const char *names = b24bg_framing_clear(r->headers_out);
-    const char *more = b24bg_framing_clear(r->err_headers_out);
-
-    if (names && more) {
-        names = apr_pstrcat(r->pool, names, ", ", more, NULL);
-    }
-    if (names || more) {
-        tell(r, request, names ? names : more);
-    }
-}
-
 /* Our own frame-ancestors comes last: nothing that is there before it is taken for somebody
  * else's. */
 static apr_status_t filter(ap_filter_t *f, apr_bucket_brigade *brigade)
 {
     const b24bg_request_t *request = f->ctx;
     request_rec *r = f->r;
+    const char *names = b24bg_framing_clear(r->headers_out, r->err_headers_out);
 
     ap_remove_output_filter(f);
-    clear(r, request);
+    if (names) {
+        tell(r, request, names);
+    }
     if (request->csp) {
         apr_table_addn(r->headers_out, CSP, request->csp);
     }

@@ -78,16 +78,38 @@ static const char *write_headers(const apr_table_t *headers)
 static void headers_are_cleared(void **state)
 {
     const struct row *row = *state;
-    apr_table_t *headers = read_headers(row->before);
-    const char *removed = b24bg_framing_clear(headers);
+    int is_second;
 
-    assert_string_equal(row->after, write_headers(headers));
-    assert_string_equal(row->removed ? row->removed : "-", removed ? removed : "-");
-    assert_null(b24bg_framing_clear(headers));
+    for (is_second = 0; is_second < 2; is_second++) {
+        apr_table_t *headers = read_headers(row->before);
+        apr_table_t *others = read_headers("A: b\n");
+        const char *removed =
+            is_second ? b24bg_framing_clear(others, headers) : b24bg_framing_clear(headers, others);
+        assert_string_equal(row->after, write_headers(headers));
+        assert_string_equal("A: b\n", write_headers(others));
+        assert_string_equal(row->removed ? row->removed : "-", removed ? removed : "-");
+        assert_null(b24bg_framing_clear(headers, others));
+    }
+}
+
+/* As httpd has them: those of every answer, and those of good ones. */
+static void both_tables_are_cleared(void **state)
+{
+    apr_table_t *headers = read_headers("X-Frame-Options: DENY\n"
+                                        "Content-Security-Policy: frame-ancestors 'none'\n");
+    apr_table_t *more = read_headers("X-Frame-Options: SAMEORIGIN\nPermissions-Policy: x\n"
+                                     "Content-Security-Policy: frame-ancestors *; img-src *\n");
+
+    (void)state;
+    assert_string_equal("X-Frame-Options, Permissions-Policy, frame-ancestors",
+                        b24bg_framing_clear(headers, more));
+    assert_string_equal("", write_headers(headers));
+    assert_string_equal("Content-Security-Policy: img-src *\n", write_headers(more));
 }
 
 int main(void)
 {
     UNIT_ADD_ROWS(headers_are_cleared, rows);
+    UNIT_ADD(both_tables_are_cleared);
     return unit_run("framing");
 }
