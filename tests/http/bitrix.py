@@ -357,6 +357,24 @@ class PortalServer(Server):
         self.rows("DELETE FROM b24bg_leases")
 
 
+class Alerts:
+    """An alert command that writes down what it is given."""
+
+    def __init__(self, folder):
+        self.log, self.command = folder / "alerts", folder / "alert"
+        self.log.touch(0o666)
+        self.log.chmod(0o666)
+        self.command.write_text(f'#!/bin/sh\nIFS="|"\necho "$*" >>{self.log}\n')
+        self.command.chmod(0o755)
+        self.line = f"B24bgAlertCmd {self.command} own"
+
+    def calls(self):
+        return [line.split("|") for line in self.log.read_text().splitlines()]
+
+    def events(self):
+        return [call[1] for call in self.calls()]
+
+
 class Postgres:
     """One of the tests' own, with a database for each test."""
 

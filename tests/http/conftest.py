@@ -219,6 +219,14 @@ def bitrix():
         yield world
 
 
+@pytest.fixture
+def alerts():
+    from bitrix import Alerts
+    with tempfile.TemporaryDirectory(prefix="b24bg-alert-") as folder:
+        pathlib.Path(folder).chmod(0o755)
+        yield Alerts(pathlib.Path(folder))
+
+
 @pytest.fixture(scope="session")
 def cluster():
     from bitrix import Postgres

@@ -88,7 +88,8 @@ def test_the_worker_can_be_framed(serve, name, place):
     if "early" in lines[0] and place in ("Location", "the worker's Location", "If"):
         place = "server"  # `early` may not stand in a section
     server = site(serve, PLACES[place]("\n".join(lines)))
-    for answer in server.load(), server.ask("GET", "/b24/worker"), server.ask("HEAD", "/b24/worker"):
+    for answer in (server.load(), server.ask("GET", "/b24/worker"),
+                   server.ask("HEAD", "/b24/worker")):
         assert answer.status == 200
         assert not forbidding(answer.headers) and policies(answer) == kept
     if removed is None:

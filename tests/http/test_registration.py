@@ -545,35 +545,6 @@ def test_uninstalling_ends_it(bitrix, server):
 # Alerts
 
 
-class Alerts:
-    """An alert command that writes down what it is given."""
-
-    def __init__(self, folder):
-        self.log, self.command = folder / "alerts", folder / "alert"
-        self.log.touch(0o666)
-        self.log.chmod(0o666)
-        self.command.write_text(f'#!/bin/sh\nIFS="|"\necho "$*" >>{self.log}\n')
-        self.command.chmod(0o755)
-        self.line = f"B24bgAlertCmd {self.command} own"
-
-    def calls(self):
-        return [line.split("|") for line in self.log.read_text().splitlines()]
-
-    def events(self):
-        return [call[1] for call in self.calls()]
-
-
-@pytest.fixture
-def alerts(tmp_path_factory):
-    import pathlib
-    import shutil
-    import tempfile
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="b24bg-alert-"))
-    folder.chmod(0o755)
-    yield Alerts(folder)
-    shutil.rmtree(folder)
-
-
 def test_alerts(bitrix, alerts):
     server = bitrix.serve(bitrix.registering(alerts.line))
     server.expect(LOST)
