@@ -197,8 +197,8 @@ def wait_used(server, portal, number_, source="browser"):
 
 
 def may_be_asked(server):
-    """At once, which else is so ten seconds after the last question."""
-    server.rows("UPDATE b24bg_registrations SET checked = 1")
+    """At once; else the second notice of a key waits for ten seconds."""
+    server.rows("UPDATE b24bg_registrations SET noticed = 0")
 
 
 def ask_portal(server, portal):
