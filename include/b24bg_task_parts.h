@@ -9,6 +9,7 @@
  *   b24bg_task_configuration.c registrations that a changed configuration asks for, or no longer
  *   b24bg_task_command.c       commands of b24bgctl
  *   b24bg_task_tell.c          what is told of a registration: log, history, alert command
+ *   b24bg_task_events.c        the last events of each portal, for the status page
  *   b24bg_task_budget.c        slow loads: kept, alerted of; pages that do not run
  *   b24bg_task_table.c         store -> table -> store, silence and the age of tokens
  *
@@ -65,6 +66,7 @@ struct b24bg_task_t {
 
     apr_int64_t change; /* newest change of a portal that is in the table */
     apr_int64_t registration_change;
+    apr_int64_t event_seq;
     apr_time_t refresh_due;
     apr_array_header_t *old_keys; /* old_key_t, to be dropped from the table in time */
     apr_pool_t *shown_pool;
@@ -209,6 +211,11 @@ void b24bg_task_tell(b24bg_task_t *task, const b24bg_task_app_t *app,
 void b24bg_task_alert(b24bg_task_t *task, const b24bg_task_app_t *app, const char *event,
                       const b24bg_store_portal_t *portal, const char *detail);
 void b24bg_task_alerts_begin(b24bg_task_t *task);
+
+/* b24bg_task_events.c */
+
+/* Store -> table: the last events of each portal. 0: to be gone on with at the next step. */
+int b24bg_task_refresh_events(b24bg_task_t *task, apr_pool_t *scratch);
 
 /* b24bg_task_budget.c */
 

@@ -309,9 +309,17 @@ static void note_answer(job_t *job, b24bg_registration_event_e event,
     write_life(job->pool, &job->life, job->task->now, &job->row);
 }
 
+/* In the history a blockade begins with its reason. */
+static const char *history_of(job_t *job)
+{
+    return *job->row.reason ? apr_pstrcat(job->pool, job->row.reason, *job->row.detail ? ": " : "",
+                                          job->row.detail, NULL)
+                            : job->row.detail;
+}
+
 static int commit(job_t *job, b24bg_registration_tell_e tell)
 {
-    b24bg_store_reason_t reason = {NULL, b24bg_task_tell_word(tell), job->row.detail,
+    b24bg_store_reason_t reason = {NULL, b24bg_task_tell_word(tell), history_of(job),
                                    job->task->now, NULL};
 
     return job->task->store &&

@@ -25,7 +25,7 @@ typedef struct {
 /* From the beginning of the store. */
 static void show_all(b24bg_task_t *task)
 {
-    task->change = task->registration_change = -1;
+    task->change = task->registration_change = task->event_seq = -1;
     apr_pool_clear(task->shown_pool);
     task->shown = apr_hash_make(task->shown_pool);
     task->all_shown = 0;
@@ -347,6 +347,9 @@ void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch)
         return;
     }
     b24bg_task_restore_budgets(task, scratch);
+    if (task->store && !b24bg_task_refresh_events(task, scratch)) {
+        task->refresh_due = 0;
+    }
     if (b24bg_table_turned_away(task->config->table) != task->turned_away) {
         task->turned_away = b24bg_table_turned_away(task->config->table);
         warn_full(task);

@@ -1418,8 +1418,52 @@ static void a_changed_configuration_is_brought_about(void **state)
     end();
 }
 
+static const char *shown_events(void)
+{
+    b24bg_portal_id_t id = {world.app.row, MEMBER, 0};
+    b24bg_portal_ref_t place = b24bg_table_find(world.config.table, &id);
+    b24bg_portal_counts_t counts;
+    const char *text = "";
+    int i;
+
+    assert_int_equal(1,
+                     b24bg_table_read_portal(world.config.table, place.slot, world.now, &counts));
+    for (i = 0; i < counts.event_count; i++) {
+        text =
+            apr_psprintf(world.pool, "%s%s:%u ", text,
+                         b24bg_shown_event_name(counts.events[i].event), counts.events[i].number);
+    }
+    return text;
+}
+
+/* What the status page tells of a portal: also after a restart, and once. */
+static void events_are_shown(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(60);
+    lose(0);
+    live(3);
+    assert_string_equal("installed:0 bound:0 notice:0 disabled:0 rebound:0 ", shown_events());
+    start_task("two");
+    live(20);
+    assert_string_equal("installed:0 bound:0 notice:0 disabled:0 rebound:0 ", shown_events());
+    portal.fault = "{\"error\":\"ACCESS_DENIED\",\"error_description\":\"Access denied!\"}";
+    portal.fault_status = 403;
+    portal.faults = 1;
+    live(60);
+    lose(0);
+    live(3);
+    assert_string_equal("installed:0 bound:0 notice:0 disabled:0 rebound:0 notice:0 blocked:2 ",
+                        shown_events());
+    assert_int_equal(2, B24BG_BLOCKED_NOT_ADMIN);
+    end();
+}
+
 int main(void)
 {
+    UNIT_ADD(events_are_shown);
     UNIT_ADD(commands_come_one_after_the_other);
     UNIT_ADD(a_notice_during_a_slow_answer_is_not_lost);
     UNIT_ADD(a_clock_that_is_set_back_stalls_nothing);
