@@ -55,7 +55,9 @@ GOOD = {
         B24bgMaxBody 16384
         B24bgPortals *.bitrix24.ru crm.example.com
         B24bgPortals Portal.Example.com:8443
+        B24bgBeacon slow
         B24bgSlowLimit 5s 10
+        B24bgBudgetWarn 5 8
         B24bgAllowHTTP off
         B24bgPage page.html""") + TWO_LOCATIONS,
     "largest numbers": "B24bgMaxPortals 1048576\n" + app("B24bgMaxBody 1048576\n"
@@ -83,6 +85,10 @@ GOOD = {
        for words in ("0 0 1", "0 2s 24", "60 60 4", "24h 24h 1", "500ms 1440m 24")},
     **{f"silence {word}": app(f"B24bgSilence {word}")
        for word in ("off", "OFF", "1s", "1000ms", "90m", "24h")},
+    **{f"beacon {word}": app(f"B24bgBeacon {word}") for word in ("off", "slow", "all", "ALL")},
+    **{f"warnings at {words}": app(f"B24bgBudgetWarn {words}")
+       for words in ("1", "1000000", "1 2 3", " ".join(map(str, range(1, 17))),
+                     "5\nB24bgBudgetWarn 8")},
     "command alone": app("B24bgAlertCmd alert"),
     "absolute command": app("B24bgAlertCmd {root}/alert you@example.com"),
     "command of the machine": app("B24bgAlertCmd /bin/sh -c true"),
@@ -122,7 +128,7 @@ BAD = {
         "B24bgBX24 on", "B24bgMaxBody 65536", "B24bgPage page.html", "B24bgPortals a.example",
         "B24bgSlowLimit 5s 10", "B24bgAllowHTTP on", "B24bgTitle x", "B24bgUsers 1",
         "B24bgRebind on", "B24bgRebindBackoff 60s 6h 4", "B24bgSilence 30m",
-        "B24bgAlertCmd alert")},
+        "B24bgAlertCmd alert", "B24bgBeacon all", "B24bgBudgetWarn 5 8")},
     "in a Location": (f'<Location "/w">\nB24bgWorkerURL {URL}\n</Location>', ["B24bgWorkerURL"]),
     "B24bgMaxPortals in an app": (app("B24bgMaxPortals 10"), ["B24bgMaxPortals", "B24bgApp"]),
     "B24bgMaxPortals in a host": (host("B24bgMaxPortals 10"), ["B24bgMaxPortals", "<VirtualHost>"]),
@@ -206,6 +212,20 @@ BAD = {
     "256 characters with a user": (app(USERS_255 + "B24bgUsers 1234 12345"),
                                    ["B24bgUsers", '"12345"', "B24bgWorkerURL", "256", "255"]),
     "256 characters, URL last": (app("B24bgUsers 12345\n" + USERS_255), ["B24bgUsers", "255"]),
+    **{f"beacon {value!r}": (app(f'B24bgBeacon "{value}"'),
+                             ["B24bgBeacon", f'"{value}"', "off, slow or all is allowed"])
+       for value in ("on", "slow ", "1")},
+    "beacon of two words": (app("B24bgBeacon slow all"), ["B24bgBeacon", "one argument"]),
+    "no beacon": (app("B24bgBeacon"), ["B24bgBeacon", "one argument"]),
+    **{f"warnings at {words}": (app(f"B24bgBudgetWarn {words}"),
+                                ["B24bgBudgetWarn", f'"{culprit}"', allowed])
+       for words, culprit, allowed in (
+           ("0", "0", "from 1 to 1000000"), ("1000001", "1000001", "from 1 to 1000000"),
+           ("-5", "-5", "from 1 to 1000000"), ("5 x", "x", "from 1 to 1000000"),
+           ("5 5", "5", "larger than the one before"), ("8 5", "5", "larger than the one before"),
+           ("5\nB24bgBudgetWarn 4", "4", "larger than the one before"),
+           (" ".join(map(str, range(1, 18))), "17", "at most 16 numbers"))},
+    "no warning": (app("B24bgBudgetWarn"), ["B24bgBudgetWarn"]),
     "not a switch for rebind": (app("B24bgRebind often"), ["B24bgRebind", '"often"', "on", "off"]),
     **{f"backoff {words}": (app(f"B24bgRebindBackoff {words}"),
                             ["B24bgRebindBackoff", f'"{words}"', *allowed])
