@@ -5,9 +5,11 @@ and it is stopped by its own pid.
 """
 
 import collections
+import contextlib
 import http.client
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -59,11 +61,19 @@ LoadModule b24bg_probe_module "{PROBE}"
 """
 
 
+# Below the ports that the system gives to clients, which would take a stopped server's port away; a
+# range for each process that runs tests at the same time.
+FIRST_PORT, PORTS = 20000, 2000
+
+
 def free_port() -> int:
     """A port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        port = FIRST_PORT + PORTS * (worker % 6) + random.randrange(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Httpd:
