@@ -123,8 +123,8 @@ def test_every_setting_in_the_conf_works_when_switched_on(here, serve, monkeypat
     assert headers["Content-Security-Policy"].startswith("frame-ancestors https://*.bitrix24.com")
     log = tmp_path / "b24bg.log"
     server.wait_for(lambda: log.exists() and log.read_text().count("\n") == 2, "log two requests")
-    assert " 405 app=telephony kind=install verdict=refused portal=-\n" in log.read_text()
-    assert (f" 200 app=telephony kind=worker verdict=unknown portal={samples.MEMBER_ID}\n"
+    assert " 405 app=telephony kind=install verdict=refused portal=- ms=-\n" in log.read_text()
+    assert (f" 200 app=telephony kind=worker verdict=unknown portal={samples.MEMBER_ID} ms=-\n"
             in log.read_text())
 
 
