@@ -16,7 +16,7 @@ import tempfile
 import urllib.parse
 
 import samples
-from conftest import Answer, Server, running
+from apache import Answer, Server, running
 from httpd import BUILD, PATIENCE, ROOT, TWO_LOCATIONS
 
 sys.path.insert(0, str(ROOT / "tests"))
