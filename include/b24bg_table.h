@@ -19,7 +19,7 @@
 #include <apr_time.h>
 
 /* Part of the name under which httpd keeps the segment: change it with every change of layout. */
-#define B24BG_TABLE_LAYOUT "4"
+#define B24BG_TABLE_LAYOUT "5"
 /* Apps that may be named in the life of one server, and memory that each may take. */
 #define B24BG_TABLE_APPS_MAX 64
 #define B24BG_TABLE_BYTES_PER_APP_MAX 2048
@@ -261,7 +261,8 @@ typedef struct {
     apr_interval_time_t slow_limit;  /* a load that takes longer is slow; 0: do not judge */
 } b24bg_table_request_t;
 
-/* A slow load is one of SERVER: in the app, and in its place's budget. */
+/* A slow load is one of SERVER: in the app, and in its place's budget if the registration is as
+ * old. */
 void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *request);
 
 /* What a browser tells of a load. Called once per tag: b24bg_table_seen on the tag with app and
@@ -283,7 +284,8 @@ typedef struct {
 } b24bg_budget_rule_t;
 
 /* Counts by weight in the app's histogram and as beacons of the place; nothing in a place that is
- * stale. A slow load is one of BROWSER, sampled or not: in the app, and in the place's budget. */
+ * stale. A slow load is one of BROWSER, sampled or not: in the app, and in the place's budget if the
+ * registration is as old. */
 void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon,
                               const b24bg_budget_rule_t *rule);
 
@@ -336,8 +338,10 @@ void b24bg_table_budget_add(b24bg_table_t *table, b24bg_portal_ref_t portal,
  * number grew in its window is counted as slow loads of the app. */
 void b24bg_table_budget_told(b24bg_table_t *table, b24bg_portal_ref_t portal, unsigned count,
                              apr_time_t now);
-/* A new registration has a budget of its own: all three windows end, thresholds may warn again. */
-void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal);
+/* A registration that is new since then has a budget of its own: all three windows end, thresholds
+ * may warn again. A slow load that began before is not counted any more: the portal does not count
+ * it either, for its page reports it for the row that is gone. To the second. */
+void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t since);
 /* For surviving a restart of the machine: store -> table, only into a place that has had no window
  * of that source. Warnings are not restored: who must not repeat them claims those that are over
  * the number. */

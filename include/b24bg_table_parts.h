@@ -85,15 +85,16 @@ typedef struct {
     _Atomic apr_uint32_t generation;
     _Atomic apr_uint32_t next; /* number of a place, 0 ends the chain */
     apr_uint32_t bucket;
-    apr_int32_t app;
+    apr_int16_t app;
+    unsigned char known; /* a portal of the store: never recycled */
+    unsigned char http;  /* its origin is http, not https */
     apr_int64_t user;
     char member_id[B24BG_MEMBER_ID_LENGTH]; /* without a NUL */
     apr_uint64_t token;                     /* keyed hash of its application token, 0: none */
 
     _Atomic apr_int64_t last_load;
     b24bg_counter_t loads;
-    unsigned char known; /* a portal of the store: never recycled */
-    unsigned char http;  /* its origin is http, not https */
+    _Atomic apr_uint32_t budget_since; /* loads that began before are of an older registration */
     char domain[B24BG_DOMAIN_MAX + 1];
 
     b24bg_counter_t recent[B24BG_TABLE_PERIODS]; /* period << 32 | count */

@@ -129,12 +129,13 @@ void b24bg_table_budget_told(b24bg_table_t *table, b24bg_portal_ref_t portal, un
     b24bg_counter_add(&table->apps[place->app].slow_loads[B24BG_BUDGET_PORTAL], count);
 }
 
-void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal)
+void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t since)
 {
     b24bg_table_place_t *place = b24bg_table_held(table, portal);
     int source;
 
     if (place) {
+        place->budget_since = b24bg_table_seconds(since);
         for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
             place->budgets[source] = 0;
         }

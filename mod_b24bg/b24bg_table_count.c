@@ -117,6 +117,13 @@ static int bucket_of(const apr_time_t *bounds, int buckets, apr_interval_time_t 
     return bucket;
 }
 
+/* The place whose budget a load is charged to: none if another registration stood there when it
+ * began. */
+static b24bg_table_place_t *charged(b24bg_table_place_t *place, apr_time_t began)
+{
+    return place && b24bg_table_seconds(began) >= place->budget_since ? place : NULL;
+}
+
 static void count_in_place(b24bg_table_place_t *place, const b24bg_table_request_t *request)
 {
     if (request->is_load) {
@@ -150,6 +157,7 @@ void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *reques
         count_in_place(place, request);
     }
     if (request->is_load && request->slow_limit > 0 && time > request->slow_limit) {
+        place = charged(place, request->now - time);
         b24bg_table_slow(table, request->app, place, B24BG_BUDGET_SERVER, request->now);
     }
 }
@@ -175,6 +183,7 @@ void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *
         b24bg_counter_add(&place->beacons, weight);
     }
     if (rule->limit > 0 && time > rule->limit) {
+        place = charged(place, beacon->now - time);
         b24bg_table_slow(table, beacon->app, place, B24BG_BUDGET_BROWSER, beacon->now);
     }
 }

@@ -119,6 +119,7 @@ static void forget_counts(b24bg_table_place_t *place)
         place->budgets[i] = 0;
     }
     place->warned = 0;
+    place->budget_since = 0;
     for (i = 0; i < B24BG_TABLE_PERIODS; i++) {
         place->recent[i] = 0;
     }

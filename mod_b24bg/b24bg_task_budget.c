@@ -173,7 +173,7 @@ void b24bg_task_end_budget(b24bg_task_t *task, const b24bg_store_registration_t 
     apr_pool_t *scratch;
     int source;
 
-    b24bg_table_budget_reset(task->config->table, place);
+    b24bg_table_budget_reset(task->config->table, place, registration->checked);
     apr_pool_create(&scratch, task->pool);
     budgets = apr_array_make(scratch, B24BG_BUDGET_COUNT, sizeof(ended));
     for (source = 0; source < B24BG_BUDGET_COUNT; source++) {

@@ -35,7 +35,7 @@ static void tell(b24bg_table_t *table, b24bg_portal_ref_t portal, const char *st
                                    at(seconds));
         } else {
             assert_int_equal(*story, 'r');
-            b24bg_table_budget_reset(table, portal);
+            b24bg_table_budget_reset(table, portal, START);
             length = 1;
         }
     }
@@ -200,6 +200,52 @@ static void test_story(void **state)
         assert_int_equal(app.slow_loads[i], row->slow_loads[i]);
     }
     assert_int_equal(b24bg_budget_best(counts.budgets), row->best);
+}
+
+/* Loads that the portal's pages began before the registration was made are reported for the one
+ * that was there, whenever they are over: of the app, not of this budget. */
+static void test_loads_older_than_the_registration(void **state)
+{
+    static const b24bg_budget_rule_t rule = {5 * APR_USEC_PER_SEC};
+    b24bg_table_t *table = new_table(1);
+    b24bg_portal_ref_t portal = load(table, 1, START);
+    b24bg_table_request_t request = accepted(portal, at(110));
+    b24bg_table_beacon_t beacon = {portal, 0, 0, 0, 0, at(110)};
+    b24bg_portal_counts_t counts;
+    b24bg_app_counts_t app;
+    int began;
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    request.slow_limit = rule.limit;
+    tell(table, portal, "b@0 s@1");
+    b24bg_table_budget_reset(table, portal, at(100));
+    for (began = 97; began <= 102; began++) {
+        request.server_time = beacon.load_time = at(110) - at(began);
+        b24bg_table_count(table, &request);
+        b24bg_table_count_beacon(table, &beacon, &rule);
+    }
+    counts = read_place(table, 1, at(110));
+    b24bg_table_read_app(table, unit_pool, 0, &app);
+    assert_int_equal(counts.budgets[B24BG_BUDGET_BROWSER].used, 3);
+    assert_int_equal(counts.budgets[B24BG_BUDGET_SERVER].used, 3);
+    assert_int_equal(app.slow_loads[B24BG_BUDGET_BROWSER], 7);
+    assert_int_equal(app.slow_loads[B24BG_BUDGET_SERVER], 7);
+}
+
+/* Another portal in the same place knows nothing of it. */
+static void test_a_place_given_away(void **state)
+{
+    static const b24bg_budget_rule_t rule = {5 * APR_USEC_PER_SEC};
+    b24bg_table_t *table = new_table(1);
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, 6 * APR_USEC_PER_SEC, 0, 0, at(1)};
+
+    (void)state;
+    b24bg_table_app(table, "default");
+    b24bg_table_budget_reset(table, load(table, 1, START), at(100));
+    beacon.portal = load(table, 2, at(1));
+    b24bg_table_count_beacon(table, &beacon, &rule);
+    assert_int_equal(read_place(table, 1, at(1)).budgets[B24BG_BUDGET_BROWSER].used, 1);
 }
 
 /* Years of random slow loads against the rule as one would write it down. */
@@ -452,6 +498,8 @@ static void test_threads(void **state)
 int main(void)
 {
     UNIT_ADD_ROWS(test_story, stories);
+    UNIT_ADD(test_loads_older_than_the_registration);
+    UNIT_ADD(test_a_place_given_away);
     UNIT_ADD(test_model);
     UNIT_ADD(test_counts_stop_at_their_bound);
     UNIT_ADD(test_early_clock);
