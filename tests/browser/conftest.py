@@ -75,10 +75,18 @@ class Chromium:
         assert self.driver.save_screenshot(str(path))
         return path
 
-    def errors(self) -> list[str]:
-        """What the console got since the last call, apart from hints."""
+    def errors(self, level: str = "SEVERE") -> list[str]:
+        """What the console got at this level since the last call."""
         return [line["message"] for line in self.driver.get_log("browser")
-                if line["level"] == "SEVERE"]
+                if line["level"] == level]
+
+    def in_frame(self, text: str) -> Any:
+        """Runs a function body in the worker's frame of the page."""
+        self.driver.switch_to.frame(self.find(".app-frame"))
+        try:
+            return self.script(text)
+        finally:
+            self.driver.switch_to.default_content()
 
     def close_pages(self) -> None:
         for handle in self.driver.window_handles:

@@ -65,7 +65,8 @@ def test_what_delays_the_load_is_counted(chromium: Chromium, world: World) -> No
 def test_the_library_after_load_costs_nothing_whatever_it_does(
         chromium: Chromium, world: World) -> None:
     page = (PAGE + "<script>addEventListener('load', () => {"
-            "const script = document.createElement('script'); script.src = '{bx24}';"
+            "const script = document.createElement('script');"
+            "script.src = '{bx24}?' + Math.random();"  # one does not wait for another that hangs
             "script.onload = () => fetch('/loaded'); script.onerror = () => fetch('/failed');"
             "document.head.append(script); })</script>")
     row = world.bind(page)
