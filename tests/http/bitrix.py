@@ -136,9 +136,11 @@ def key_hash(key):
 
 
 def has_ended(pid):
-    """Also when nobody has asked for its exit code yet."""
+    """Also when nobody has asked for its exit code yet. Its other threads hold its sockets for a moment
+    longer than the first one."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
     except (FileNotFoundError, ProcessLookupError):
         return True
 
