@@ -284,8 +284,8 @@ typedef struct {
 } b24bg_budget_rule_t;
 
 /* Counts by weight in the app's histogram and as beacons of the place; nothing in a place that is
- * stale. A slow load is one of BROWSER, sampled or not: in the app, and in the place's budget if the
- * registration is as old. */
+ * stale. A slow load is one of BROWSER, sampled or not: in the app, and in the place's budget if
+ * the registration is as old. */
 void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon,
                               const b24bg_budget_rule_t *rule);
 
