@@ -20,14 +20,15 @@ static const char script_open[] = "<script data-urls=\"";
  * in 100 is a sample: spec.md section 3. A script that neither comes nor fails, as behind a
  * firewall that drops, is given up after 10 s, twice what Bitrix24 calls slow; a browser would wait
  * for minutes. ES5, for the old engines of embedded views; one that lacks what a beacon needs sends
- * none. */
+ * none. A beacon goes to the page's own address in full: a path alone would follow <base href>, or
+ * name a host where it begins with two slashes. */
 static const char script_close[] =
     "\">\n"
     "(function (d, n) {\n"
     " var data = d.querySelector('script[data-urls]').dataset,\n"
     "  urls = JSON.parse(data.urls), tag = data.tag.trim(), failed = 0;\n"
     " function send(text) {\n"
-    "  var to = location.pathname + '?b24bg=load', body = 'tag=' + tag + text;\n"
+    "  var to = location.href.split(/[?#]/)[0] + '?b24bg=load', body = 'tag=' + tag + text;\n"
     "  try {\n"
     "   if (tag && !(n.sendBeacon && n.sendBeacon(to, body))) {\n"
     "    fetch(to, {method: 'POST', body: body, keepalive: true}).catch(String);\n"

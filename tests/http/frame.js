@@ -44,7 +44,8 @@ const consoles = (name) => ({ warn: (text) => write('warn', ...name, String(text
 /* The worker page's script. data: its data attributes. load: when its load event is. entries,
  * timing: what `performance` says of it (null: it does not know the call). beacon: what sendBeacon
  * returns, "throws", or null where there is none; fetch: "fails", "works" or null; random: what
- * Math.random returns. scripts: url -> [after how long, "load" or "error"], or not there: never. */
+ * Math.random returns. href: the page's address. scripts: url -> [after how long, "load" or "error"],
+ * or not there: never. */
 async function page(input) {
   const dom = {
     querySelector: (what) => (what === 'script[data-urls]' ? { dataset: input.data } : null),
@@ -63,7 +64,7 @@ async function page(input) {
     console: consoles([]),
     document: dom,
     navigator: {},
-    location: { pathname: '/b24/worker', search: '?APP_SID=secret&DOMAIN=portal' },
+    location: { href: input.href },
     performance: { timing: input.timing },
     addEventListener: (type, run) => { global[`on${type}`] = run; },
   };

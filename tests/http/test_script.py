@@ -14,7 +14,8 @@ from httpd import PATIENCE, ROOT
 FRAME = ROOT / "tests/http/frame.js"
 SAMPLE = (ROOT / "conf/worker-sample.js").read_text()
 TAG = "0123456789abcdef" * 3
-TO = "/b24/worker?b24bg=load"
+HREF = "https://app.example/b24/worker?APP_SID=secret&DOMAIN=portal"
+TO = "https://app.example/b24/worker?b24bg=load"
 BX24, A, B, C = "https://api.bitrix24.com/api/v1/", "/a.js", "https://h/b.js", "/c.js"
 GOOD = {url: [5, "load"] for url in (BX24, A, B, C)}
 
@@ -40,7 +41,8 @@ def script():
 def page(script):
     """Runs it; load is over after 300 ms unless it is said otherwise."""
     def act(urls=(), over=2500, tag=TAG, load=300, **more):
-        given = {"beacon": True, "fetch": None, "random": 0.5, "scripts": GOOD, "timing": None,
+        given = {"href": HREF, "beacon": True, "fetch": None, "random": 0.5,
+                 "scripts": GOOD, "timing": None,
                  "entries": {"navigation": [{"loadEventStart": load}]}, **more}
         data = {"urls": json.dumps(urls), "over": str(over), "tag": tag}
         log = run("page", script=script, data=data, load=load, **given)
@@ -122,6 +124,16 @@ def test_beacon_modes(page, name):
     log = page(over=over, load=load, random=random)
     assert sent(log) == expected
     assert all(entry[2] == TO for entry in log)  # nothing of the query
+
+
+@pytest.mark.parametrize("href, to", [
+    ("https://app.example//b24/worker?APP_SID=secret", "https://app.example//b24/worker?b24bg=load"),
+    ("https://app.example:8443/b24/worker#a?b", "https://app.example:8443/b24/worker?b24bg=load"),
+    ("http://app.example/?x#y", "http://app.example/?b24bg=load"),
+])
+def test_beacon_goes_where_the_page_is_from(page, href, to):
+    """In full: a path would go to the host of a <base href>, or to one named by two slashes."""
+    assert [entry[2] for entry in page(over=-1, href=href)] == [to]
 
 
 def test_no_tag_no_beacon(page):

@@ -160,10 +160,11 @@ static void test_page_with_scripts(void **state)
 /* What it does tests/http/test_script.py sees; here what it never contains. */
 static void test_script_stays(void **state)
 {
-    static const char *const forbidden[] = {
-        "document.write",  "location.href", "location.assign", "location =", "location.re",
-        "location.search", "eval",          "innerHTML",       "Function",   "window.name",
-        "referrer",        "submit",        "open(",           "history",    "cookie"};
+    static const char *const forbidden[] = {"document.write", "location.href =", "location.assign",
+                                            "location =",     "location.re",     "location.search",
+                                            "eval",           "innerHTML",       "Function",
+                                            "window.name",    "referrer",        "submit",
+                                            "open(",          "history",         "cookie"};
     const char *script = script_text(build("/a.js"));
     size_t i;
 
