@@ -21,11 +21,12 @@ static const char script_open[] = "<script data-urls=\"";
  * firewall that drops, is given up after 10 s, twice what Bitrix24 calls slow; a browser would wait
  * for minutes. ES5, for the old engines of embedded views; one that lacks what a beacon needs sends
  * none. A beacon goes to the page's own address in full: a path alone would follow <base href>, or
- * name a host where it begins with two slashes. */
+ * name a host where it begins with two slashes. While a page is parsed the script that runs is its
+ * last one; an own page may have others before it, as one that began as a copy of ours. */
 static const char script_close[] =
     "\">\n"
     "(function (d, n) {\n"
-    " var data = d.querySelector('script[data-urls]').dataset,\n"
+    " var all = d.querySelectorAll('script[data-urls]'), data = all[all.length - 1].dataset,\n"
     "  urls = JSON.parse(data.urls), tag = data.tag.trim(), failed = 0;\n"
     " function send(text) {\n"
     "  var to = location.href.split(/[?#]/)[0] + '?b24bg=load', body = 'tag=' + tag + text;\n"

@@ -41,14 +41,15 @@ const timing = {
 };
 const consoles = (name) => ({ warn: (text) => write('warn', ...name, String(text)) });
 
-/* The worker page's script. data: its data attributes. load: when its load event is. entries,
- * timing: what `performance` says of it (null: it does not know the call). beacon: what sendBeacon
- * returns, "throws", or null where there is none; fetch: "fails", "works" or null; random: what
- * Math.random returns. href: the page's address. scripts: url -> [after how long, "load" or "error"],
- * or not there: never. */
+/* The worker page's script. data: its data attributes; others: those of such scripts before it.
+ * load: when its load event is. entries, timing: what `performance` says of it (null: it does not
+ * know the call). beacon: what sendBeacon returns, "throws", or null where there is none; fetch:
+ * "fails", "works" or null; random: what Math.random returns. href: the page's address. scripts:
+ * url -> [after how long, "load" or "error"], or not there: never. */
 async function page(input) {
   const dom = {
-    querySelector: (what) => (what === 'script[data-urls]' ? { dataset: input.data } : null),
+    querySelectorAll: (what) => (what === 'script[data-urls]'
+      ? [...input.others, input.data].map((dataset) => ({ dataset })) : []),
     createElement: (tag) => ({ tag }),
     body: {
       appendChild(element) {

@@ -41,7 +41,7 @@ def script():
 def page(script):
     """Runs it; load is over after 300 ms unless it is said otherwise."""
     def act(urls=(), over=2500, tag=TAG, load=300, **more):
-        given = {"href": HREF, "beacon": True, "fetch": None, "random": 0.5,
+        given = {"href": HREF, "others": [], "beacon": True, "fetch": None, "random": 0.5,
                  "scripts": GOOD, "timing": None,
                  "entries": {"navigation": [{"loadEventStart": load}]}, **more}
         data = {"urls": json.dumps(urls), "over": str(over), "tag": tag}
@@ -134,6 +134,14 @@ def test_beacon_modes(page, name):
 def test_beacon_goes_where_the_page_is_from(page, href, to):
     """In full: a path would go to the host of a <base href>, or to one named by two slashes."""
     assert [entry[2] for entry in page(over=-1, href=href)] == [to]
+
+
+@pytest.mark.parametrize("other", [
+    {"urls": "mine"},
+    {"urls": "[]", "over": "2500", "tag": " " * 48},  # the page is a copy of the built-in one
+])
+def test_other_scripts_with_our_attribute(page, other):
+    assert sent(page(over=-1, others=[other])) == ["ms=300"]
 
 
 def test_no_tag_no_beacon(page):
