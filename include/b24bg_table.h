@@ -342,11 +342,14 @@ void b24bg_table_budget_told(b24bg_table_t *table, b24bg_portal_ref_t portal, un
  * may warn again. A slow load that began before is not counted any more: the portal does not count
  * it either, for its page reports it for the row that is gone. To the second. */
 void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t since);
-/* For surviving a restart of the machine: store -> table, only into a place that has had no window
- * of that source. Warnings are not restored: who must not repeat them claims those that are over
- * the number. */
+/* For surviving a restart of the machine: store -> table. Where the place has had no window of that
+ * source, it has the stored one; one that loads have begun since is a part of the stored one, if
+ * that is still open at `now`, and is added to it. A window that begins with the stored one or
+ * before it stays as it is, so doing it twice changes nothing. Warnings are not restored: who must
+ * not repeat them claims those that are over the number. */
 void b24bg_table_budget_restore(b24bg_table_t *table, b24bg_portal_ref_t portal,
-                                b24bg_budget_source_e source, const b24bg_budget_t *budget);
+                                b24bg_budget_source_e source, const b24bg_budget_t *budget,
+                                apr_time_t now);
 /* The source that counts: the first one that has a window, in the order PORTAL (it was told),
  * BROWSER, SERVER; SERVER if none has. */
 b24bg_budget_source_e b24bg_budget_best(const b24bg_budget_t budgets[B24BG_BUDGET_COUNT]);

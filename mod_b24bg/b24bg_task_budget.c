@@ -80,9 +80,9 @@ static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
         return;
     }
     task->places[place.slot].stored[source] = 1;
-    if (!counts.budgets[source].start) {
+    if (counts.budgets[source].start != budget.start) {
         b24bg_table_budget_restore(task->config->table, place, (b24bg_budget_source_e)source,
-                                   &budget);
+                                   &budget, task->now);
         task->places[place.slot].restored = 1;
     }
 }

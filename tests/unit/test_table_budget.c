@@ -312,7 +312,7 @@ static void test_stale_reference(void **state)
     tell(table, load(table, 2, START + 1), "b@0 t2@0 s@0");
     for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         tell(table, places[i], "b@1 t9@1 s@1 r");
-        b24bg_table_budget_restore(table, places[i], B24BG_BUDGET_SERVER, &budget);
+        b24bg_table_budget_restore(table, places[i], B24BG_BUDGET_SERVER, &budget, at(1));
     }
     b24bg_table_read_app(table, unit_pool, 0, &app);
     for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
@@ -337,7 +337,8 @@ static void test_restore(void **state)
     tell(table, load(table, 1, START), "b@0 b@10 s@20 t6@30 b@40");
     counts = read_place(table, 1, at(50));
     for (i = 0; i < B24BG_BUDGET_COUNT; i++) {
-        b24bg_table_budget_restore(other, portal, (b24bg_budget_source_e)i, &counts.budgets[i]);
+        b24bg_table_budget_restore(other, portal, (b24bg_budget_source_e)i, &counts.budgets[i],
+                                   at(50));
     }
     for (i = 0; i < B24BG_BUDGET_COUNT; i++) {
         b24bg_budget_t restored = read_place(other, 1, at(60)).budgets[i];
@@ -354,22 +355,58 @@ static void test_restore(void **state)
     assert_int_equal(app.slow_loads[B24BG_BUDGET_BROWSER], 1);
 }
 
-static void test_restore_never_overwrites(void **state)
+typedef struct {
+    const char *name;
+    b24bg_budget_source_e source;
+    const char *before; /* in the table */
+    unsigned stored;    /* used of the stored window, which begins at 0 */
+    apr_int64_t now;
+    unsigned used;
+    apr_int64_t start;
+} restored_t;
+
+static const restored_t restored[] = {
+    {"nothing there", BEST(SERVER), "", 9, 1000, 9, 0},
+    {"nothing there nor stored", BEST(SERVER), "", 0, 1000, 0, 0},
+    {"a load came first", BEST(BROWSER), "b@1000", 9, 1001, 10, 0},
+    {"loads came first", BEST(SERVER), "s@1000 s@1001 s@1002", 9, 1002, 12, 0},
+    {"the same window", BEST(BROWSER), "b@0 b@2", 9, 1001, 2, 0},
+    {"an older one", BEST(BROWSER), "b@-5 b@2", 9, 1001, 2, -5},
+    {"the stored one is over", BEST(BROWSER), "b@86000", 9, DAY + 1, 1, 86000},
+    {"the stored one ends", BEST(BROWSER), "b@86000", 9, DAY, 10, 0},
+    {"the portal has told", BEST(PORTAL), "t9@1000", 9, 1001, 9, 0},
+    {"the portal has told more", BEST(PORTAL), "t10@1000 b@1001", 9, 1001, 11, 0},
+    {"the portal has told less", BEST(PORTAL), "t2@1000", 9, 1001, 2, 1000},
+};
+
+/* Twice, as by two processes: the second time changes nothing. */
+static void test_restore_and_what_is_there(void **state)
 {
-    static const b24bg_budget_t stored = {9, START - 1000 * APR_USEC_PER_SEC};
+    const restored_t *row = *state;
+    const b24bg_budget_t stored = {row->stored, START};
+    b24bg_table_t *table = new_table(1);
+    b24bg_portal_ref_t portal = load(table, 1, START);
+    b24bg_budget_t found;
+    int i;
+
+    tell(table, portal, row->before);
+    for (i = 0; i < 2; i++) {
+        b24bg_table_budget_restore(table, portal, row->source, &stored, at(row->now));
+        found = read_place(table, 1, at(row->now)).budgets[row->source];
+        assert_int_equal(found.used, row->used);
+        assert_int_equal(found.start, at(row->start));
+    }
+}
+
+static void test_restore_nothing(void **state)
+{
     static const b24bg_budget_t none = {0, 0};
     b24bg_table_t *table = new_table(1);
     b24bg_portal_ref_t portal = load(table, 1, START);
 
     (void)state;
-    b24bg_table_budget_restore(table, portal, B24BG_BUDGET_BROWSER, &none);
+    b24bg_table_budget_restore(table, portal, B24BG_BUDGET_BROWSER, &none, START);
     assert_int_equal(read_place(table, 1, START).budgets[B24BG_BUDGET_BROWSER].start, 0);
-    tell(table, portal, "b@0");
-    b24bg_table_budget_restore(table, portal, B24BG_BUDGET_BROWSER, &stored);
-    assert_int_equal(read_place(table, 1, START).budgets[B24BG_BUDGET_BROWSER].used, 1);
-    assert_int_equal(read_place(table, 1, START).budgets[B24BG_BUDGET_BROWSER].start, START);
-    b24bg_table_budget_restore(table, portal, B24BG_BUDGET_SERVER, &stored);
-    assert_int_equal(read_place(table, 1, START).budgets[B24BG_BUDGET_SERVER].used, 9);
 }
 
 /* Warnings */
@@ -505,7 +542,8 @@ int main(void)
     UNIT_ADD(test_early_clock);
     UNIT_ADD(test_stale_reference);
     UNIT_ADD(test_restore);
-    UNIT_ADD(test_restore_never_overwrites);
+    UNIT_ADD_ROWS(test_restore_and_what_is_there, restored);
+    UNIT_ADD(test_restore_nothing);
     UNIT_ADD_ROWS(test_warning, warnings);
     UNIT_ADD(test_threads);
     return unit_run("table_budget");

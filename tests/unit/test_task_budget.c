@@ -117,19 +117,49 @@ static const char *last_alert(void)
 }
 
 /* The machine is restarted: another table, and a task that knows only the store. */
-static void restart_machine(void)
+static void lose_table(void)
 {
     apr_pool_destroy(world.task_pool);
     memset(world.config.table, 0, b24bg_table_size(4));
     b24bg_table_create(world.config.table, 4, (const unsigned char *)"fedcba9876543210");
     world.app.row = b24bg_table_app(world.config.table, world.app.name);
+}
+
+static void start_again(void)
+{
     start_task("after the restart");
     world.now += B24BG_TASK_LEASE + B24BG_TASK_LEASE_EVERY;
     step();
     step();
 }
 
+static void restart_machine(void)
+{
+    lose_table();
+    start_again();
+}
+
 /* Kept */
+
+static void a_load_before_the_old_windows_are_back(void **state)
+{
+    b24bg_portal_id_t id = {0, MEMBER, 0};
+
+    (void)state;
+    begin_known();
+    slow(B24BG_BUDGET_BROWSER, 9);
+    minute();
+    lose_table();
+    id.app = world.app.row;
+    b24bg_table_portal(world.config.table, &id, "crm.example.com", world.now);
+    slow(B24BG_BUDGET_BROWSER, 1);
+    start_again();
+    assert_int_equal(10, used(B24BG_BUDGET_BROWSER));
+    start_task("another process");
+    step();
+    assert_int_equal(10, used(B24BG_BUDGET_BROWSER));
+    end();
+}
 
 static void windows_survive_a_restart(void **state)
 {
@@ -603,6 +633,7 @@ static void another_portal_takes_the_place(void **state)
 int main(void)
 {
     UNIT_ADD(windows_survive_a_restart);
+    UNIT_ADD(a_load_before_the_old_windows_are_back);
     UNIT_ADD(windows_are_written_once_a_minute);
     UNIT_ADD(a_window_that_is_over_is_put_empty);
     UNIT_ADD(a_window_that_is_over_in_the_store_stays_over);
