@@ -342,6 +342,9 @@ void b24bg_table_budget_told(b24bg_table_t *table, b24bg_portal_ref_t portal, un
  * may warn again. A slow load that began before is not counted any more: the portal does not count
  * it either, for its page reports it for the row that is gone. To the second. */
 void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t since);
+/* The same for a registration that another machine has made: ends the windows that began before
+ * it was `bound`. */
+void b24bg_table_budget_bound(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t bound);
 /* For surviving a restart of the machine: store -> table. Where the place has had no window of that
  * source, it has the stored one; one that loads have begun since is a part of the stored one, if
  * that is still open at `now`, and is added to it. A window that begins with the stored one or
@@ -456,6 +459,8 @@ typedef struct {
     int known;
     apr_time_t last_load;
     apr_uint64_t loads;
+    unsigned raised; /* how often b24bg_table_know has raised the loads: when it changes, they have
+                        grown by some that were not counted here */
     apr_uint64_t repeats;
     apr_uint64_t recent;  /* loads in the hour before last_load: ten minutes are one, and those of
                              last_load and the six before them count */

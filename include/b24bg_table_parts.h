@@ -96,6 +96,7 @@ typedef struct {
     b24bg_counter_t loads;
     _Atomic apr_uint32_t budget_since; /* loads that began before are of an older registration */
     char domain[B24BG_DOMAIN_MAX + 1];
+    _Atomic apr_uint16_t raised; /* how often `loads` grew to what the store had */
 
     b24bg_counter_t recent[B24BG_TABLE_PERIODS]; /* period << 32 | count */
 

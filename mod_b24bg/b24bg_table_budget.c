@@ -143,6 +143,20 @@ void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, a
     }
 }
 
+/* What was warned of is kept with the start of its window, and ends with it. */
+void b24bg_table_budget_bound(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t bound)
+{
+    b24bg_table_place_t *place = b24bg_table_held(table, portal);
+    int source;
+
+    for (source = 0; place && source < B24BG_BUDGET_COUNT; source++) {
+        apr_uint64_t word = b24bg_counter_read(&place->budgets[source]);
+        while (unpack(word).start < b24bg_table_seconds(bound) &&
+               !b24bg_counter_replace(&place->budgets[source], &word, 0)) {
+        }
+    }
+}
+
 /* What the table has of the source after this. What the portal tells is its whole number, and one
  * that has fallen is of another window. */
 static apr_uint64_t restored(apr_uint64_t word, window_t stored, b24bg_budget_source_e source,

@@ -115,6 +115,7 @@ static void forget_counts(b24bg_table_place_t *place)
     int i;
 
     place->loads = place->repeats = place->beacons = 0;
+    place->raised = 0;
     for (i = 0; i < B24BG_BUDGET_COUNT; i++) {
         place->budgets[i] = 0;
     }
@@ -237,7 +238,10 @@ static void update_counts(b24bg_table_place_t *place, const b24bg_known_portal_t
         b24bg_table_recent_restore(place, portal->last_load, portal->recent);
         place->last_load = portal->last_load;
     }
-    place->loads = place->loads > portal->loads ? place->loads : portal->loads;
+    if (place->loads < portal->loads) {
+        place->loads = portal->loads;
+        place->raised++;
+    }
 }
 
 int b24bg_table_know(b24bg_table_t *table, const b24bg_known_portal_t *portal)

@@ -245,6 +245,7 @@ int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t slot, apr_time_t 
     counts->known = place->known;
     counts->last_load = place->last_load;
     counts->loads = place->loads;
+    counts->raised = place->raised;
     counts->repeats = place->repeats;
     counts->recent = b24bg_table_recent(place, counts->last_load);
     counts->beacons = place->beacons;

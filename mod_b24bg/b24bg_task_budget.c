@@ -18,6 +18,7 @@
 struct b24bg_task_place_t {
     int seen; /* there was a judgement, or a beginning */
     apr_uint64_t loads;
+    unsigned raised;
     apr_uint64_t beacons;
     apr_time_t told;
     int restored;                             /* has a window from the store */
@@ -220,11 +221,13 @@ static void begin_judging(struct b24bg_task_place_t *before, const b24bg_portal_
     before->seen = 1;
     before->loads = counts->loads;
     before->beacons = counts->beacons;
+    before->raised = counts->raised;
 }
 
-/* What came before the first look is not judged: those loads may be of another configuration, or of
- * the store, which keeps loads and not how many of them ran. Every process judges, so that the next
- * one with the lease need not begin; the one that has it speaks. */
+/* Loads that are known from the store were served before a restart, or by another machine, and ran
+ * there. What came before the first look is not judged: it may be of another configuration. Every
+ * process judges, so that the next one with the lease need not begin; the one that has it speaks.
+ */
 void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
                              const b24bg_portal_counts_t *counts)
 {
@@ -236,6 +239,10 @@ void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, ap
     if (!before->seen || counts->loads < before->loads || counts->beacons < before->beacons) {
         begin_judging(before, counts); /* the place is new to us, or another portal's */
         before->told = 0;
+        return;
+    }
+    if (counts->raised != before->raised) {
+        begin_judging(before, counts);
         return;
     }
     if (!app->beacons || loads < (apr_uint64_t)(app->all_beacons ? FRAMES_ALL : FRAMES_SLOW)) {

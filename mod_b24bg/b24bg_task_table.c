@@ -287,6 +287,7 @@ static int show_life(b24bg_task_t *task, const b24bg_store_registration_t *row,
     shown.due = row->due;
     shown.noticed = row->noticed;
     shown.rebound = row->rebound;
+    b24bg_table_budget_bound(task->config->table, place, row->bound);
     return b24bg_table_show(task->config->table, place, &shown);
 }
 

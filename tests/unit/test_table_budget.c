@@ -409,6 +409,23 @@ static void test_restore_nothing(void **state)
     assert_int_equal(read_place(table, 1, START).budgets[B24BG_BUDGET_BROWSER].start, 0);
 }
 
+static void test_bound_elsewhere(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    b24bg_portal_ref_t portal = load(table, 1, START);
+    b24bg_portal_counts_t counts;
+
+    (void)state;
+    tell(table, portal, "s@10 s@11 b@20 b@21");
+    b24bg_table_budget_bound(table, portal, 0);
+    b24bg_table_budget_bound(table, portal, at(10));
+    assert_int_equal(read_place(table, 1, at(30)).budgets[B24BG_BUDGET_SERVER].used, 2);
+    b24bg_table_budget_bound(table, portal, at(20));
+    counts = read_place(table, 1, at(30));
+    assert_int_equal(counts.budgets[B24BG_BUDGET_SERVER].used, 0);
+    assert_int_equal(counts.budgets[B24BG_BUDGET_BROWSER].used, 2);
+}
+
 /* Warnings */
 
 typedef struct {
@@ -544,6 +561,7 @@ int main(void)
     UNIT_ADD(test_restore);
     UNIT_ADD_ROWS(test_restore_and_what_is_there, restored);
     UNIT_ADD(test_restore_nothing);
+    UNIT_ADD(test_bound_elsewhere);
     UNIT_ADD_ROWS(test_warning, warnings);
     UNIT_ADD(test_threads);
     return unit_run("table_budget");

@@ -298,6 +298,33 @@ static void a_new_registration_begins_with_nothing(void **state)
     end();
 }
 
+/* Its windows are in another table, and only the store tells that one. */
+static void a_registration_by_another_machine_begins_with_nothing(void **state)
+{
+    b24bg_store_registration_t row = {0};
+    b24bg_store_t *store;
+
+    (void)state;
+    begin_known();
+    slow(B24BG_BUDGET_BROWSER, 6);
+    minute();
+    assert_int_equal(6, stored(B24BG_BUDGET_BROWSER));
+    store = open_store();
+    row.app = "telephony";
+    row.member_id = MEMBER;
+    row.state = "bound";
+    row.reason = row.detail = row.key_hash = row.next_key_hash = row.old_key_hash = "";
+    row.goal = row.binds = row.command = row.urls = "";
+    row.bound = world.now;
+    assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, &row, NULL));
+    b24bg_store_close(store);
+    minute();
+    assert_int_equal(0, used(B24BG_BUDGET_BROWSER));
+    minute();
+    assert_int_equal(0, stored(B24BG_BUDGET_BROWSER));
+    end();
+}
+
 static void a_budget_ends_with_the_store_down(void **state)
 {
     (void)state;
@@ -566,6 +593,35 @@ static void what_was_before_the_task_is_not_judged(void **state)
     end();
 }
 
+/* Another machine's loads come from the store; its frames tell it, not us. */
+static void loads_of_another_machine_are_not_judged(void **state)
+{
+    apr_array_header_t *rows = apr_array_make(unit_pool, 1, sizeof(b24bg_store_portal_t));
+    b24bg_store_portal_t *portal;
+    b24bg_store_t *store;
+
+    (void)state;
+    begin_frames(2);
+    minute();
+    portal = in_store(MEMBER);
+    portal->loads = 100000;
+    portal->last_load = world.now;
+    APR_ARRAY_PUSH(rows, b24bg_store_portal_t) = *portal;
+    store = open_store();
+    assert_int_equal(APR_SUCCESS, b24bg_store_portal_counts(store, rows));
+    b24bg_store_close(store);
+    know(MEMBER); /* changes the portal's row, which is read again then */
+    assert_int_equal(100000, counts_of(MEMBER).loads);
+    serve(MEMBER, 49, 0);
+    minute();
+    assert_int_equal(0, told());
+    serve(MEMBER, 1, 0);
+    minute();
+    assert_int_equal(1, told());
+    logged("loads=50 ran=0;");
+    end();
+}
+
 static void only_the_one_with_the_lease_tells(void **state)
 {
     b24bg_task_t *first;
@@ -640,6 +696,7 @@ int main(void)
     UNIT_ADD(the_table_knows_better_than_the_store);
     UNIT_ADD(another_apps_windows_are_left_alone);
     UNIT_ADD(a_new_registration_begins_with_nothing);
+    UNIT_ADD(a_registration_by_another_machine_begins_with_nothing);
     UNIT_ADD(a_budget_ends_with_the_store_down);
     UNIT_ADD(each_number_is_alerted_of_once);
     UNIT_ADD(numbers_passed_at_once_are_one_alert);
@@ -652,6 +709,7 @@ int main(void)
     UNIT_ADD(it_is_told_once_an_hour);
     UNIT_ADD(only_what_is_new_is_judged);
     UNIT_ADD(what_was_before_the_task_is_not_judged);
+    UNIT_ADD(loads_of_another_machine_are_not_judged);
     UNIT_ADD(only_the_one_with_the_lease_tells);
     UNIT_ADD(another_portal_takes_the_place);
     return unit_run("task_budget");
