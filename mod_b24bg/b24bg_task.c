@@ -268,7 +268,7 @@ static void forget_times(b24bg_task_t *task)
 {
     task->reopen_due = task->lease_due = task->refresh_due = task->left_over_due = 0;
     task->inbox_due = task->commands_due = task->registrations_due = 0;
-    task->flush_due = task->purge_due = task->health_due = 0;
+    task->flush_due = task->budgets_due = task->purge_due = task->health_due = 0;
     task->silence_due = task->tokens_due = 0;
     task->full_warned = task->unreadable_warned = task->unreachable_warned = 0;
 }

@@ -224,6 +224,12 @@ static void begin_judging(struct b24bg_task_place_t *before, const b24bg_portal_
     before->raised = counts->raised;
 }
 
+/* One that was told of in the future was so before the clock was set back. */
+static int is_told(const struct b24bg_task_place_t *place, apr_time_t now)
+{
+    return place->told && place->told <= now && now - place->told < FRAMES_TOLD_EVERY;
+}
+
 /* Loads that are known from the store were served before a restart, or by another machine, and ran
  * there. What came before the first look is not judged: it may be of another configuration. Every
  * process judges, so that the next one with the lease need not begin; the one that has it speaks.
@@ -249,7 +255,7 @@ void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, ap
         return;
     }
     begin_judging(before, counts);
-    if (run >= loads / part || (before->told && task->now - before->told < FRAMES_TOLD_EVERY)) {
+    if (run >= loads / part || is_told(before, task->now)) {
         return;
     }
     before->told = task->now;

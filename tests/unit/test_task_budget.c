@@ -686,6 +686,23 @@ static void another_portal_takes_the_place(void **state)
     end();
 }
 
+static void the_clock_is_set_back(void **state)
+{
+    (void)state;
+    begin_frames(2);
+    serve(MEMBER, 100, 0);
+    minute();
+    assert_int_equal(1, told());
+    world.now -= apr_time_from_sec(7200);
+    step();
+    slow(B24BG_BUDGET_BROWSER, 3);
+    serve(MEMBER, 100, 0);
+    minute();
+    assert_int_equal(2, told());
+    assert_int_equal(3, stored(B24BG_BUDGET_BROWSER));
+    end();
+}
+
 int main(void)
 {
     UNIT_ADD(windows_survive_a_restart);
@@ -712,5 +729,6 @@ int main(void)
     UNIT_ADD(loads_of_another_machine_are_not_judged);
     UNIT_ADD(only_the_one_with_the_lease_tells);
     UNIT_ADD(another_portal_takes_the_place);
+    UNIT_ADD(the_clock_is_set_back);
     return unit_run("task_budget");
 }
