@@ -356,10 +356,15 @@ void b24bg_table_budget_restore(b24bg_table_t *table, b24bg_portal_ref_t portal,
 /* The source that counts: the first one that has a window, in the order PORTAL (it was told),
  * BROWSER, SERVER; SERVER if none has. */
 b24bg_budget_source_e b24bg_budget_best(const b24bg_budget_t budgets[B24BG_BUDGET_COUNT]);
-/* 1 if this threshold (index into B24bgBudgetWarn's numbers, 0..31) is the caller's to warn of: one
- * bit per threshold and window, that of the best source at `now`. 0 if there is none. */
-int b24bg_table_claim_warning(b24bg_table_t *table, apr_uint32_t slot, int threshold,
-                              apr_time_t now);
+/* The largest of B24bgBudgetWarn's numbers (apr_int64_t, rising) that is reached; 0: none. */
+unsigned b24bg_budget_reached(const apr_array_header_t *numbers, unsigned used);
+/* Who tells of a number: the request that reaches it writes a line, the task alerts. */
+typedef enum { B24BG_WARNED_BY_REQUEST, B24BG_WARNED_BY_TASK } b24bg_warned_e;
+/* 1 if this number is the caller's to warn of: it is larger than any that was told by `who` in this
+ * window, that of the best source at `now`; numbers over 65,535 are one. 0 if there is no window.
+ */
+int b24bg_table_claim_warning(b24bg_table_t *table, apr_uint32_t slot, b24bg_warned_e who,
+                              unsigned number, apr_time_t now);
 
 /* What is shown of a registration */
 
@@ -451,6 +456,7 @@ typedef struct {
 } b24bg_app_counts_t;
 
 typedef struct {
+    apr_uint32_t generation; /* as b24bg_portal_ref_t has it */
     int app;
     apr_int64_t user; /* 0: the portal itself */
     char member_id[B24BG_MEMBER_ID_LENGTH + 1];

@@ -103,7 +103,8 @@ typedef struct {
     b24bg_counter_t repeats;
     b24bg_counter_t beacons;
     b24bg_counter_t budgets[B24BG_BUDGET_COUNT]; /* see b24bg_table_budget.c */
-    b24bg_counter_t warned;                      /* start of a window << 32 | bits of thresholds */
+    b24bg_counter_t warned;                      /* start of a window << 32 | number told of by
+                                                    the task << 16 | by a request */
     b24bg_counter_t silence;                     /* the last load whose silence was reported */
     _Atomic apr_uint32_t tokens;
     apr_uint32_t tenure; /* how often the place was given away; unlike generation not how often its

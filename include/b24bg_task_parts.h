@@ -219,9 +219,6 @@ int b24bg_task_refresh_events(b24bg_task_t *task, apr_pool_t *scratch);
 
 /* b24bg_task_budget.c */
 
-/* B24bgBudgetWarn's numbers are warned of by requests and alerted of by the task: each has half of
- * the table's bits. */
-#define B24BG_TASK_ALERT_BIT 16
 void b24bg_task_budget_begin(b24bg_task_t *task);
 void b24bg_task_restore_budgets(b24bg_task_t *task, apr_pool_t *scratch);
 void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch);

@@ -216,24 +216,39 @@ b24bg_budget_source_e b24bg_budget_best(const b24bg_budget_t budgets[B24BG_BUDGE
     return (b24bg_budget_source_e)source;
 }
 
-/* The bits are kept with the start of their window, so those of another one are worth nothing. */
-int b24bg_table_claim_warning(b24bg_table_t *table, apr_uint32_t slot, int threshold,
-                              apr_time_t now)
+unsigned b24bg_budget_reached(const apr_array_header_t *numbers, unsigned used)
+{
+    apr_int64_t reached = 0;
+    int i;
+
+    for (i = 0; i < numbers->nelts && APR_ARRAY_IDX(numbers, i, apr_int64_t) <= used; i++) {
+        reached = APR_ARRAY_IDX(numbers, i, apr_int64_t);
+    }
+    return (unsigned)reached;
+}
+
+/* Numbers are kept with the start of their window, so those of another one are worth nothing. The
+ * numbers and not their places in the directive: a reload may change it. */
+int b24bg_table_claim_warning(b24bg_table_t *table, apr_uint32_t slot, b24bg_warned_e who,
+                              unsigned number, apr_time_t now)
 {
     b24bg_table_place_t *place = b24bg_table_place(table, slot);
-    apr_uint64_t bit = (apr_uint64_t)1 << threshold;
+    int shift = who == B24BG_WARNED_BY_TASK ? 16 : 0;
     apr_uint64_t before = b24bg_counter_read(&place->warned);
     b24bg_budget_t budgets[B24BG_BUDGET_COUNT];
     apr_uint64_t window;
+    apr_uint64_t told;
     apr_uint64_t after;
 
+    number = number < COUNT_MAX ? number : COUNT_MAX;
     b24bg_table_budgets(place, now, budgets);
     window = b24bg_table_seconds(budgets[b24bg_budget_best(budgets)].start);
     do {
-        after = (before >> 32 == window ? before : window << 32) | bit;
-        if (window == 0 || after == before) {
+        told = before >> 32 == window ? before : window << 32;
+        if (window == 0 || number <= (told >> shift & COUNT_MAX)) {
             return 0;
         }
+        after = (told & ~((apr_uint64_t)COUNT_MAX << shift)) | (apr_uint64_t)number << shift;
     } while (!b24bg_counter_replace(&place->warned, &before, after));
     return 1;
 }

@@ -236,6 +236,7 @@ int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t slot, apr_time_t 
     if (before == 0 || (before & 1)) {
         return 0;
     }
+    counts->generation = before;
     counts->app = place->app;
     counts->user = place->user;
     memcpy(counts->member_id, place->member_id, B24BG_MEMBER_ID_LENGTH);

@@ -45,21 +45,14 @@ static int source_by_name(const char *name)
     return -1;
 }
 
-/* 1 for the first one to pass a number of B24bgBudgetWarn; `first_bit` says for whom. */
-static int claim_passed(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
-                        const b24bg_portal_counts_t *counts, int first_bit)
+/* 1 for the first one to reach a number of B24bgBudgetWarn. */
+static int claim_reached(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
+                         const b24bg_portal_counts_t *counts, b24bg_warned_e who)
 {
     unsigned used = counts->budgets[b24bg_budget_best(counts->budgets)].used;
-    int is_first = 0;
-    int i;
 
-    for (i = 0; i < app->budget_warn->nelts; i++) {
-        if (used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t)) {
-            is_first |=
-                b24bg_table_claim_warning(task->config->table, slot, first_bit + i, task->now);
-        }
-    }
-    return is_first;
+    return b24bg_table_claim_warning(task->config->table, slot, who,
+                                     b24bg_budget_reached(app->budget_warn, used), task->now);
 }
 
 static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
@@ -99,8 +92,8 @@ static void claim_restored(b24bg_task_t *task)
         const b24bg_task_app_t *app =
             task->places[slot].restored ? b24bg_task_read_place(task, slot, &counts) : NULL;
         if (app) {
-            claim_passed(task, app, slot, &counts, 0);
-            claim_passed(task, app, slot, &counts, B24BG_TASK_ALERT_BIT);
+            claim_reached(task, app, slot, &counts, B24BG_WARNED_BY_REQUEST);
+            claim_reached(task, app, slot, &counts, B24BG_WARNED_BY_TASK);
         }
     }
 }
@@ -211,7 +204,7 @@ static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
 void b24bg_task_watch_budget(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
                              const b24bg_portal_counts_t *counts)
 {
-    if (claim_passed(task, app, slot, counts, B24BG_TASK_ALERT_BIT)) {
+    if (claim_reached(task, app, slot, counts, B24BG_WARNED_BY_TASK)) {
         alert(task, app, counts, b24bg_budget_best(counts->budgets));
     }
 }

@@ -122,20 +122,17 @@ void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_
     b24bg_portal_counts_t portal;
     b24bg_budget_source_e source;
     apr_time_t now = apr_time_now();
-    int is_new = 0;
-    int i;
+    unsigned number;
 
     if (!place.slot || !b24bg_table_read_portal(b24bg_main->table, place.slot, now, &portal) ||
+        portal.app != app->row || portal.generation != place.generation ||
         (app->rest.client_id && !portal.known)) {
         return;
     }
     source = b24bg_budget_best(portal.budgets);
-    for (i = 0; i < app->budget_warn->nelts; i++) {
-        if (portal.budgets[source].used >= APR_ARRAY_IDX(app->budget_warn, i, apr_int64_t)) {
-            is_new |= b24bg_table_claim_warning(b24bg_main->table, place.slot, i, now);
-        }
-    }
-    if (is_new) {
+    number = b24bg_budget_reached(app->budget_warn, portal.budgets[source].used);
+    if (b24bg_table_claim_warning(b24bg_main->table, place.slot, B24BG_WARNED_BY_REQUEST, number,
+                                  now)) {
         warn(r, app, &portal, source);
     }
 }

@@ -430,7 +430,7 @@ static void test_bound_elsewhere(void **state)
 
 typedef struct {
     const char *name;
-    const char *before; /* the threshold is claimed at `now` when this has happened, */
+    const char *before; /* the number is claimed at `now` when this has happened, */
     apr_int64_t now;
     const char *after; /* and again at `again` after this */
     apr_int64_t again;
@@ -457,22 +457,58 @@ static const warning_t warnings[] = {
     {"the server when the browser's is over", "b@0 s@80000", 80001, "", 90000, 1, 1},
 };
 
+static int claim(b24bg_table_t *table, int who, unsigned number, apr_int64_t now)
+{
+    return b24bg_table_claim_warning(table, 1, (b24bg_warned_e)who, number, at(now));
+}
+
 static void test_warning(void **state)
 {
     const warning_t *row = *state;
     b24bg_table_t *table = new_table(1);
     b24bg_portal_ref_t portal = load(table, 1, START);
-    int threshold;
+    int who;
 
     tell(table, portal, row->before);
-    for (threshold = 0; threshold < 32; threshold++) {
-        assert_int_equal(b24bg_table_claim_warning(table, 1, threshold, at(row->now)), row->first);
-        assert_int_equal(b24bg_table_claim_warning(table, 1, threshold, at(row->now)), 0);
+    for (who = 0; who < 2; who++) {
+        assert_int_equal(claim(table, who, 5, row->now), row->first);
+        assert_int_equal(claim(table, who, 5, row->now), 0);
     }
     tell(table, portal, row->after);
-    for (threshold = 31; threshold >= 0; threshold--) {
-        assert_int_equal(b24bg_table_claim_warning(table, 1, threshold, at(row->again)),
-                         row->second);
+    for (who = 1; who >= 0; who--) {
+        assert_int_equal(claim(table, who, 5, row->again), row->second);
+    }
+}
+
+static void test_numbers(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+
+    (void)state;
+    tell(table, load(table, 1, START), "b@0");
+    assert_int_equal(claim(table, B24BG_WARNED_BY_REQUEST, 0, 1), 0);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_REQUEST, 5, 1), 1);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_REQUEST, 2, 1), 0);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_TASK, 2, 1), 1);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_REQUEST, 8, 1), 1);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_TASK, 8, 1), 1);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_REQUEST, 1000000, 1), 1);
+    assert_int_equal(claim(table, B24BG_WARNED_BY_REQUEST, 65535, 1), 0);
+}
+
+static void test_reached(void **state)
+{
+    static const unsigned expected[] = {0, 0, 2, 2, 2, 5, 5, 5, 5};
+    apr_array_header_t *numbers = apr_array_make(unit_pool, 2, sizeof(apr_int64_t));
+    unsigned used;
+
+    (void)state;
+    assert_int_equal(b24bg_budget_reached(numbers, 9), 0);
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = 2;
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = 5;
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = 1000000;
+    for (used = 0; used < 9; used++) {
+        assert_int_equal(b24bg_budget_reached(numbers, used), expected[used]);
     }
 }
 
@@ -511,8 +547,8 @@ static void *race(void *data)
         start_together(racer, window);
         b24bg_table_budget_add(racer->table, portal, B24BG_BUDGET_BROWSER, at(0));
         for (i = 0; i < 64; i++) {
-            racer->won[window][i % 32] +=
-                (apr_uint32_t)b24bg_table_claim_warning(racer->table, window + 1, i % 32, at(0));
+            racer->won[window][i % 32] += (apr_uint32_t)b24bg_table_claim_warning(
+                racer->table, window + 1, (b24bg_warned_e)(i % 2), (unsigned)i / 2 % 16 + 1, at(0));
         }
     }
     return NULL;
@@ -563,6 +599,8 @@ int main(void)
     UNIT_ADD(test_restore_nothing);
     UNIT_ADD(test_bound_elsewhere);
     UNIT_ADD_ROWS(test_warning, warnings);
+    UNIT_ADD(test_numbers);
+    UNIT_ADD(test_reached);
     UNIT_ADD(test_threads);
     return unit_run("table_budget");
 }

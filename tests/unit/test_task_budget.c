@@ -368,6 +368,34 @@ static void each_number_is_alerted_of_once(void **state)
     end();
 }
 
+static void warn_at(int first, int second, int third)
+{
+    apr_array_header_t *numbers = apr_array_make(world.pool, 3, sizeof(apr_int64_t));
+
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = first;
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = second;
+    APR_ARRAY_PUSH(numbers, apr_int64_t) = third;
+    world.app.budget_warn = numbers;
+}
+
+/* As a reload does: what was told of is not repeated, and what was not is not lost. */
+static void the_numbers_change(void **state)
+{
+    (void)state;
+    begin_known();
+    slow(B24BG_BUDGET_BROWSER, 6);
+    minute();
+    assert_int_equal(1, alerts());
+    warn_at(2, 5, 8);
+    minute();
+    assert_int_equal(1, alerts());
+    warn_at(8, 10, 20);
+    slow(B24BG_BUDGET_BROWSER, 2);
+    minute();
+    assert_int_equal(2, alerts());
+    end();
+}
+
 static void numbers_passed_at_once_are_one_alert(void **state)
 {
     (void)state;
@@ -435,9 +463,9 @@ static void a_restart_repeats_no_alert(void **state)
     restart_machine();
     minute();
     assert_int_equal(1, alerts());
-    /* nor is it warned of by a request: that bit is claimed, too */
-    assert_int_equal(
-        0, b24bg_table_claim_warning(world.config.table, place_of(MEMBER).slot, 0, world.now));
+    /* nor is it warned of by a request: that number is claimed, too */
+    assert_int_equal(0, b24bg_table_claim_warning(world.config.table, place_of(MEMBER).slot,
+                                                  B24BG_WARNED_BY_REQUEST, 5, world.now));
     slow(B24BG_BUDGET_BROWSER, 2);
     minute();
     assert_int_equal(2, alerts());
@@ -716,6 +744,7 @@ int main(void)
     UNIT_ADD(a_registration_by_another_machine_begins_with_nothing);
     UNIT_ADD(a_budget_ends_with_the_store_down);
     UNIT_ADD(each_number_is_alerted_of_once);
+    UNIT_ADD(the_numbers_change);
     UNIT_ADD(numbers_passed_at_once_are_one_alert);
     UNIT_ADD(the_portals_number_is_the_one_that_counts);
     UNIT_ADD(processes_alert_once_together);
