@@ -128,16 +128,18 @@ void b24bg_page_build(apr_pool_t *pool, const apr_array_header_t *urls, b24bg_pa
     page->length = strlen(page->text);
 }
 
-/* Where the last of these ends the body; the end of the text if none does. */
+/* Where the last </body> is that is none of a comment; the end of the text without one. */
 static const char *end_of_body(const char *html)
 {
     const char *end = html + strlen(html);
-    const char *at = end;
+    const char *at = html;
 
-    while (at-- > html) {
+    while ((at = strchr(at, '<')) != NULL) {
+        const char *closed = strncmp(at, "<!--", 4) == 0 ? strstr(at + 2, "-->") : NULL;
         if (apr_cstr_casecmpn(at, "</body", 6) == 0) {
-            return at;
+            end = at;
         }
+        at = closed ? closed : at + 1;
     }
     return end;
 }

@@ -27,6 +27,9 @@ static const char *read_page(b24bg_own_page_t *page, const apr_finfo_t *info, ap
         char reason[120];
         return apr_pstrdup(pool, apr_strerror(rv, reason, sizeof(reason)));
     }
+    if (memchr(text, '\0', length)) {
+        return "text without NUL bytes is allowed: save it as UTF-8";
+    }
     text[length] = '\0';
     page->text = text;
     page->mtime = info->mtime;

@@ -407,8 +407,38 @@ static void test_blockers(void **state)
     assert_string_equal(apr_array_pstrcat(unit_pool, found, ','), row->expected);
 }
 
+static const struct {
+    const char *before; /* the script stands between the two */
+    const char *after;
+} bodies[] = {
+    {"<p>own", ""},
+    {"<p>own", "</BODY></html>"},
+    {"<p>own</body>", "</body>"},
+    {"<p>own", "</body></html><!-- </body> -->"},
+    {"<p>own<!-- </body> -->", ""},
+    {"<!-- </body> --><p>own", "</body>"},
+    {"<!--><p>own", "</body>"},
+};
+
+static void test_end_of_body(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+        const char *html = apr_pstrcat(unit_pool, bodies[i].before, bodies[i].after, NULL);
+        apr_size_t length = strlen(bodies[i].before);
+        b24bg_page_t page;
+        b24bg_page_complete(unit_pool, html, B24BG_PAGE_BEACON_ALL, LIMIT, &page);
+        assert_memory_equal(page.text, bodies[i].before, length);
+        assert_memory_equal(page.text + length, "<script data-urls", 17);
+        assert_string_equal(page.text + page.length - strlen(bodies[i].after), bodies[i].after);
+    }
+}
+
 int main(void)
 {
+    UNIT_ADD(test_end_of_body);
     UNIT_ADD(test_plain_page);
     UNIT_ADD(test_page_with_scripts);
     UNIT_ADD(test_script_stays);
