@@ -140,6 +140,8 @@ extern const command_rec b24bg_directives[];
 
 /* mod_b24bg_config.c */
 b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name);
+/* B24bgBudgetWarn's default, by the count of B24bgSlowLimit, where it was not given. */
+void b24bg_config_budget(b24bg_app_t *app);
 void b24bg_config_begin(apr_pool_t *pconf);
 void *b24bg_config_create_server(apr_pool_t *pool, server_rec *s);
 void *b24bg_config_merge_server(apr_pool_t *pool, void *base, void *add);

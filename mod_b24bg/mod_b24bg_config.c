@@ -14,9 +14,6 @@ APLOG_USE_MODULE(b24bg);
 /* Bitrix24's rule: protocol.md 2.4. */
 #define SLOW_LIMIT_DEFAULT (5 * APR_USEC_PER_SEC)
 #define SLOW_COUNT_DEFAULT 10
-/* B24bgBudgetWarn: spec.md section 3. */
-#define BUDGET_WARN_FIRST 5
-#define BUDGET_WARN_SECOND 8
 /* B24bgRebindBackoff, B24bgSilence, B24bgTimeout: spec.md section 3. */
 #define REBIND_FIRST_DEFAULT apr_time_from_sec(60)
 #define REBIND_CAP_DEFAULT apr_time_from_sec(6 * 3600)
@@ -40,8 +37,6 @@ b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name)
     app->slow_limit = SLOW_LIMIT_DEFAULT;
     app->slow_count = SLOW_COUNT_DEFAULT;
     app->budget_warn = apr_array_make(pool, 2, sizeof(apr_int64_t));
-    APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = BUDGET_WARN_FIRST;
-    APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = BUDGET_WARN_SECOND;
     app->beacon = B24BG_PAGE_BEACON_SLOW;
     app->policy.rebind = 1;
     app->policy.first = REBIND_FIRST_DEFAULT;
@@ -54,6 +49,21 @@ b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name)
     return app;
 }
 
+/* Half and four fifths of the count, 5 and 8 of 10: spec.md section 3. */
+void b24bg_config_budget(b24bg_app_t *app)
+{
+    apr_int64_t first = app->slow_count > 1 ? app->slow_count / 2 : 1;
+    apr_int64_t second = app->slow_count * 4 / 5;
+
+    if (app->budget_warn_set) {
+        return;
+    }
+    APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = first;
+    if (second > first) {
+        APR_ARRAY_PUSH(app->budget_warn, apr_int64_t) = second;
+    }
+}
+
 void b24bg_config_begin(apr_pool_t *pconf)
 {
     b24bg_main = apr_pcalloc(pconf, sizeof(*b24bg_main));
@@ -64,6 +74,7 @@ void b24bg_config_begin(apr_pool_t *pconf)
     b24bg_main->state_dir = STATE_DIR_DEFAULT;
     b24bg_main->store_driver = STORE_DEFAULT;
     b24bg_main->default_app = b24bg_config_new_app(pconf, "default");
+    b24bg_config_budget(b24bg_main->default_app);
     b24bg_page_build(pconf, b24bg_main->default_app->scripts, b24bg_main->default_app->beacon,
                      b24bg_main->default_app->slow_limit, &b24bg_main->default_app->page);
 }

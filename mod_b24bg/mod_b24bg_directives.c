@@ -748,6 +748,21 @@ static void warn_of_blockers(cmd_parms *cmd, const b24bg_app_t *app)
     }
 }
 
+static void finish_budget(cmd_parms *cmd, b24bg_app_t *app)
+{
+    const apr_array_header_t *numbers = app->budget_warn;
+
+    b24bg_config_budget(app);
+    if (APR_ARRAY_IDX(numbers, numbers->nelts - 1, apr_int64_t) > app->slow_count) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, cmd->server,
+                     "B24BG0015: B24bgBudgetWarn %" APR_INT64_T_FMT
+                     " of app=%s is above the %" APR_INT64_T_FMT
+                     " slow loads of B24bgSlowLimit: by then the registration is deleted",
+                     APR_ARRAY_IDX(numbers, numbers->nelts - 1, apr_int64_t), app->name,
+                     app->slow_count);
+    }
+}
+
 static const char *finish_app(cmd_parms *cmd, b24bg_app_t *app)
 {
     const char *error = check_urls(cmd->pool, app);
@@ -763,6 +778,7 @@ static const char *finish_app(cmd_parms *cmd, b24bg_app_t *app)
     }
     if (!error) {
         finish_rest(app);
+        finish_budget(cmd, app);
         build_install_page(cmd->pool, app);
         build_csp(cmd->pool, app);
         warn_of_blockers(cmd, app);

@@ -72,6 +72,26 @@ def test_five_and_eight_are_warned_of_once(serve, mode):
     assert len(warned(server)) == 2
 
 
+@pytest.mark.parametrize("count, used", [(1, [1]), (2, [1]), (3, [1, 2]), (20, [10, 16])])
+def test_default_numbers_follow_the_count(serve, count, used):
+    server = serve(app(f"B24bgSlowLimit 5s {count}"))
+    server.expect(WARNING)
+    slow_page(server, new_id(), count)
+    assert warned(server) == [(number, "browser") for number in used]
+
+
+@pytest.mark.parametrize("after, more, used", [("2 5 8", 1, [5]), ("8", 2, [5, 8])])
+def test_other_numbers_after_a_reload(serve, after, more, used):
+    server = serve(app("B24bgBudgetWarn 5 8"))
+    server.expect(WARNING)
+    member_id = new_id()
+    slow_page(server, member_id, 6)
+    server.write_conf(app(f"B24bgBudgetWarn {after}"))
+    server.graceful()
+    slow_page(server, member_id, more)
+    assert warned(server) == [(number, "browser") for number in used]
+
+
 def test_each_portal_is_warned_of(serve):
     server = serve(MAIN)
     server.expect(WARNING)
@@ -89,7 +109,7 @@ NUMBERS = {"1 3 10": [1, 3, 10], "2": [2], "5 8": [5, 8], "10 11 12": [10, 11, 1
 
 @pytest.mark.parametrize("numbers", NUMBERS)
 def test_other_numbers(serve, numbers):
-    server = serve(app(f"B24bgBudgetWarn {numbers}"))
+    server = serve(app(f"B24bgSlowLimit 5s 1000\nB24bgBudgetWarn {numbers}"))
     server.expect(WARNING)
     slow_page(server, new_id(), 12)
     assert [used for used, _ in warned(server)] == NUMBERS[numbers]

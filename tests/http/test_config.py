@@ -86,7 +86,7 @@ GOOD = {
     **{f"silence {word}": app(f"B24bgSilence {word}")
        for word in ("off", "OFF", "1s", "1000ms", "90m", "24h")},
     **{f"beacon {word}": app(f"B24bgBeacon {word}") for word in ("off", "slow", "all", "ALL")},
-    **{f"warnings at {words}": app(f"B24bgBudgetWarn {words}")
+    **{f"warnings at {words}": app(f"B24bgSlowLimit 5s 1000000\nB24bgBudgetWarn {words}")
        for words in ("1", "1000000", "1 2 3", " ".join(map(str, range(1, 17))),
                      "5\nB24bgBudgetWarn 8")},
     "command alone": app("B24bgAlertCmd alert"),
@@ -307,6 +307,12 @@ def test_page_that_delays_load(configtest, tmp_path, name):
     assert code == 0 and text.endswith("Syntax OK\n")
     for expected in "B24bgPage", f"{tmp_path}/own.html", "one", fragment, "load":
         assert expected in text
+
+
+def test_warnings_that_come_too_late(configtest):
+    code, text = configtest(app("B24bgSlowLimit 5s 3\nB24bgBudgetWarn 2 5"))
+    assert code == 0 and text.endswith("Syntax OK\n")
+    assert "B24BG0015: B24bgBudgetWarn 5 of app=one is above the 3 slow loads" in text
 
 
 HARMLESS = ["<p>own</p>", "<script>var a = 1 < 2;</script>", "<!-- <img src=x> -->", "<imgs>",
