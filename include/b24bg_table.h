@@ -276,6 +276,7 @@ typedef struct {
     int sampled; /* stands for B24BG_BEACON_SAMPLED_WEIGHT loads ("slow" mode's 1 in 100) */
     int failed_scripts;
     apr_time_t now;
+    apr_time_t rendered; /* when the page was written: the server's word, as load_time is not */
 } b24bg_table_beacon_t;
 
 /* B24bgSlowLimit. */

@@ -85,9 +85,10 @@ typedef struct {
     _Atomic apr_uint32_t generation;
     _Atomic apr_uint32_t next; /* number of a place, 0 ends the chain */
     apr_uint32_t bucket;
-    apr_int16_t app;
-    unsigned char known; /* a portal of the store: never recycled */
-    unsigned char http;  /* its origin is http, not https */
+    signed char app;
+    _Atomic unsigned char raised; /* how often `loads` grew to what the store had */
+    unsigned char known;          /* a portal of the store: never recycled */
+    unsigned char http;           /* its origin is http, not https */
     apr_int64_t user;
     char member_id[B24BG_MEMBER_ID_LENGTH]; /* without a NUL */
     apr_uint64_t token;                     /* keyed hash of its application token, 0: none */
@@ -96,7 +97,6 @@ typedef struct {
     b24bg_counter_t loads;
     _Atomic apr_uint32_t budget_since; /* loads that began before are of an older registration */
     char domain[B24BG_DOMAIN_MAX + 1];
-    _Atomic apr_uint16_t raised; /* how often `loads` grew to what the store had */
 
     b24bg_counter_t recent[B24BG_TABLE_PERIODS]; /* period << 32 | count */
 

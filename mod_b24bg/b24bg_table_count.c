@@ -117,8 +117,8 @@ static int bucket_of(const apr_time_t *bounds, int buckets, apr_interval_time_t 
     return bucket;
 }
 
-/* The place whose budget a load is charged to: none if another registration stood there when it
- * began. */
+/* The place whose budget a load is charged to: none if another registration stood there when the
+ * page was asked for. */
 static b24bg_table_place_t *charged(b24bg_table_place_t *place, apr_time_t began)
 {
     return place && b24bg_table_seconds(began) >= place->budget_since ? place : NULL;
@@ -183,7 +183,7 @@ void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *
         b24bg_counter_add(&place->beacons, weight);
     }
     if (rule->limit > 0 && time > rule->limit) {
-        place = charged(place, beacon->now - time);
+        place = charged(place, beacon->rendered);
         b24bg_table_slow(table, beacon->app, place, B24BG_BUDGET_BROWSER, beacon->now);
     }
 }

@@ -142,7 +142,7 @@ static b24bg_table_place_t *take_over_begin(b24bg_table_t *table, apr_uint32_t n
     place->known = 0;
     place->tenure++;
     place->token = 0;
-    place->app = id->app;
+    place->app = (signed char)id->app;
     place->user = id->user;
     memcpy(place->member_id, id->member_id, B24BG_MEMBER_ID_LENGTH);
     place->http = 0;

@@ -1,7 +1,9 @@
 """Servers for the tests; what they are is in apache.py, which other tests use too."""
 
 import contextlib
+import pathlib
 import signal
+import tempfile
 
 import pytest
 from apache import RUNNING, running

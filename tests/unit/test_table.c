@@ -384,7 +384,7 @@ static void test_heir_starts_at_zero(void **state)
     static const b24bg_budget_rule_t rule = {1};
     b24bg_table_t *table = new_table(1);
     b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW);
-    b24bg_table_beacon_t beacon = {request.portal, 0, 2, 0, 0, NOW};
+    b24bg_table_beacon_t beacon = {request.portal, 0, 2, 0, 0, NOW, NOW};
     b24bg_portal_counts_t expected;
     b24bg_portal_counts_t portal;
     b24bg_portal_ref_t heir;

@@ -210,7 +210,7 @@ static void test_loads_older_than_the_registration(void **state)
     b24bg_table_t *table = new_table(1);
     b24bg_portal_ref_t portal = load(table, 1, START);
     b24bg_table_request_t request = accepted(portal, at(110));
-    b24bg_table_beacon_t beacon = {portal, 0, 0, 0, 0, at(110)};
+    b24bg_table_beacon_t beacon = {portal, 0, 0, 0, 0, at(110), 0};
     b24bg_portal_counts_t counts;
     b24bg_app_counts_t app;
     int began;
@@ -222,6 +222,7 @@ static void test_loads_older_than_the_registration(void **state)
     b24bg_table_budget_reset(table, portal, at(100));
     for (began = 97; began <= 102; began++) {
         request.server_time = beacon.load_time = at(110) - at(began);
+        beacon.rendered = at(began);
         b24bg_table_count(table, &request);
         b24bg_table_count_beacon(table, &beacon, &rule);
     }
@@ -238,7 +239,7 @@ static void test_a_place_given_away(void **state)
 {
     static const b24bg_budget_rule_t rule = {5 * APR_USEC_PER_SEC};
     b24bg_table_t *table = new_table(1);
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, 6 * APR_USEC_PER_SEC, 0, 0, at(1)};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, 6 * APR_USEC_PER_SEC, 0, 0, at(1), at(1)};
 
     (void)state;
     b24bg_table_app(table, "default");

@@ -343,7 +343,7 @@ static void check_beacon(const beacon_row_t *row, int sampled)
 {
     apr_uint64_t weight = sampled ? 100 : 1;
     b24bg_table_t *table = new_table(1);
-    b24bg_table_beacon_t beacon = {load(table, 1, NOW), 1, row->time, sampled, 3, NOW};
+    b24bg_table_beacon_t beacon = {load(table, 1, NOW), 1, row->time, sampled, 3, NOW, NOW};
     b24bg_portal_counts_t portal;
     b24bg_app_counts_t app;
     int i;
@@ -377,7 +377,7 @@ static void test_beacon_without_place(void **state)
 {
     b24bg_table_t *table = new_table(1);
     b24bg_portal_ref_t places[] = {load(table, 1, NOW), {0, 0}, {2, 2}, {APR_UINT32_MAX, 2}};
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, LIMIT + 1, 0, 0, NOW};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, LIMIT + 1, 0, 0, NOW, NOW};
     b24bg_portal_counts_t portal;
     b24bg_app_counts_t app;
     size_t i;
@@ -402,7 +402,7 @@ static void test_no_limit(void **state)
     static const b24bg_budget_rule_t none = {0};
     b24bg_table_t *table = new_table(1);
     b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW);
-    b24bg_table_beacon_t beacon = {request.portal, 0, 600000000, 0, 0, NOW};
+    b24bg_table_beacon_t beacon = {request.portal, 0, 600000000, 0, 0, NOW, NOW};
     b24bg_app_counts_t app;
     int i;
 

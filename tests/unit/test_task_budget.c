@@ -496,7 +496,7 @@ static void serve(const char *member_id, int loads, int weight)
 {
     const b24bg_budget_rule_t rule = {apr_time_from_sec(5)};
     b24bg_table_request_t load = {0};
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0, 0};
 
     load.app = beacon.app = world.app.row;
     load.portal = beacon.portal = place_of(member_id);
