@@ -181,6 +181,9 @@ int b24bg_registration_is_due(const b24bg_registration_t *registration, apr_time
 const char *b24bg_registration_state_name(b24bg_registration_state_e state);
 const char *b24bg_registration_reason_name(b24bg_registration_reason_e reason);
 const char *b24bg_registration_goal_name(b24bg_registration_goal_e goal);
+/* What an administrator has to do about what is blocked: a sentence without its capital and its
+ * full stop; "" for NONE. Static. */
+const char *b24bg_registration_remedy(b24bg_registration_reason_e reason);
 int b24bg_registration_state_by_name(const char *name);
 int b24bg_registration_reason_by_name(const char *name);
 int b24bg_registration_goal_by_name(const char *name);

@@ -113,7 +113,8 @@ typedef struct {
     const char *journal; /* path, in state_dir */
     const char *store_driver;
     const char *store_params; /* NULL: b24bg.db in state_dir; may hold a password */
-    int configured;           /* some directive of ours was there */
+    int server_status;        /* B24bgServerStatus */
+    int configured;           /* some directive of ours was there, or the status handler */
     b24bg_table_t *table;     /* NULL: the module is not used */
 } b24bg_main_t;
 
@@ -153,6 +154,9 @@ int b24bg_config_check(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 int b24bg_config_is_used(void);
 /* The kind of our handler that these sections set, or -1. */
 int b24bg_config_kind_here(request_rec *r);
+/* The status handler is none of the kinds: it serves no app, and is not counted. */
+int b24bg_config_is_status(const char *handler);
+int b24bg_config_is_status_here(request_rec *r);
 /* The app of a request, or NULL where the Location would have to say which (B24bgUse). */
 b24bg_app_t *b24bg_config_app(const server_rec *s, const b24bg_location_t *location);
 /* The kind that a handler's name stands for, or -1. */
@@ -184,6 +188,8 @@ int b24bg_request_map(request_rec *r);
 int b24bg_request_handler(request_rec *r);
 void b24bg_request_error(request_rec *r);
 int b24bg_request_finish(request_rec *r);
+/* Sets what all answers carry: spec.md section 4. */
+void b24bg_answer_headers(request_rec *r);
 /* What the URLs share. Handlers return what these return. */
 /* 200 and an empty body. */
 int b24bg_answer_empty(request_rec *r);
@@ -236,6 +242,9 @@ void b24bg_hide_in_url(request_rec *r, const b24bg_request_t *request);
 /* mod_b24bg_status.c */
 /* Sets the notes of spec.md section 6. */
 void b24bg_status_note(request_rec *r, const b24bg_request_t *request);
+int b24bg_status_handler(request_rec *r);
+/* Adds the section of mod_status, where that is loaded; call with the other hooks. */
+void b24bg_status_register(void);
 
 /* mod_b24bg_page.c */
 /* Reads the app's own page into memory: NULL, or what is wrong. Allocated in pool. */

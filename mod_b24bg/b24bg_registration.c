@@ -558,6 +558,32 @@ const char *b24bg_registration_goal_name(b24bg_registration_goal_e goal)
     return goal_names[goal];
 }
 
+static const char *const remedies[] = {
+    [B24BG_BLOCKED_NONE] = "",
+    [B24BG_BLOCKED_NO_TOKEN] = "install the application again",
+    [B24BG_BLOCKED_NOT_ADMIN] =
+        "let an administrator of the portal install the application again, or give its user the "
+        "right back and use b24bgctl bind",
+    [B24BG_BLOCKED_WRONG_APP] = "compare B24bgClient and the application's scope (placement) with "
+                                "Bitrix24, then install the application again",
+    [B24BG_BLOCKED_PAYMENT] = "the portal's plan or subscription is over; when it is paid, use "
+                              "b24bgctl bind",
+    [B24BG_BLOCKED_DAILY_CAP] = "it was lost too often in a day: find out why loads are slow; it "
+                                "goes on by itself a day after the first bind, and b24bgctl bind "
+                                "registers it now, once",
+    [B24BG_BLOCKED_UNINSTALLED] = "no action is needed; installing the application again ends it",
+    [B24BG_BLOCKED_FOREIGN_HANDLER] =
+        "another handler of this application is registered; b24bgctl rebind takes it away",
+    [B24BG_BLOCKED_REFUSED] = "mend what the portal refuses, then b24bgctl bind",
+};
+_Static_assert(sizeof(remedies) / sizeof(remedies[0]) == B24BG_BLOCKED_COUNT,
+               "a remedy for each reason");
+
+const char *b24bg_registration_remedy(b24bg_registration_reason_e reason)
+{
+    return remedies[reason];
+}
+
 int b24bg_registration_state_by_name(const char *name)
 {
     return by_name(state_names, B24BG_REGISTRATION_STATE_COUNT, name);

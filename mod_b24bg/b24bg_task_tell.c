@@ -20,27 +20,6 @@ static const struct {
     [B24BG_TELL_UNBOUND] = {"unbound", NULL, -1},
 };
 
-/* What an administrator has to do about it: spec.md section 5. */
-static const char *const remedies[] = {
-    [B24BG_BLOCKED_NONE] = "",
-    [B24BG_BLOCKED_NO_TOKEN] = "install the application again",
-    [B24BG_BLOCKED_NOT_ADMIN] =
-        "let an administrator of the portal install the application again, or give its user the "
-        "right back and use b24bgctl bind",
-    [B24BG_BLOCKED_WRONG_APP] = "compare B24bgClient and the application's scope (placement) with "
-                                "Bitrix24, then install the application again",
-    [B24BG_BLOCKED_PAYMENT] = "the portal's plan or subscription is over; when it is paid, use "
-                              "b24bgctl bind",
-    [B24BG_BLOCKED_DAILY_CAP] = "it was lost too often in a day: find out why loads are slow; it "
-                                "goes on by itself a day after the first bind",
-    [B24BG_BLOCKED_UNINSTALLED] = "install the application again",
-    [B24BG_BLOCKED_FOREIGN_HANDLER] =
-        "another handler of this application is registered; b24bgctl rebind takes it away",
-    [B24BG_BLOCKED_REFUSED] = "mend what the portal says, then use b24bgctl bind",
-};
-_Static_assert(sizeof(remedies) / sizeof(remedies[0]) == B24BG_BLOCKED_COUNT,
-               "a remedy for each reason");
-
 const char *b24bg_task_tell_word(b24bg_registration_tell_e tell)
 {
     return tellings[tell].word;
@@ -74,7 +53,8 @@ static void log_blocked(b24bg_task_t *task, const char *whose,
     b24bg_task_say(task, level_of((b24bg_registration_reason_e)reason),
                    "B24BG0325: registration blocked, nothing is done by itself: %s reason=%s "
                    "detail=\"%s\"; %s",
-                   whose, registration->reason, registration->detail, remedies[reason]);
+                   whose, registration->reason, registration->detail,
+                   b24bg_registration_remedy((b24bg_registration_reason_e)reason));
 }
 
 static void log_failed(b24bg_task_t *task, const char *whose,
@@ -155,7 +135,8 @@ static const char *detail_of(apr_pool_t *pool, const b24bg_store_registration_t 
 
     if (tell == B24BG_TELL_BLOCKED && reason > 0) {
         return apr_pstrcat(pool, registration->reason, *registration->detail ? ": " : "",
-                           registration->detail, "; ", remedies[reason], NULL);
+                           registration->detail, "; ",
+                           b24bg_registration_remedy((b24bg_registration_reason_e)reason), NULL);
     }
     return registration->detail;
 }

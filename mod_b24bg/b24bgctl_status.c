@@ -58,20 +58,6 @@ static const struct {
                                     "nothing before b24bgctl bind"},
     [B24BG_REGISTRATION_BLOCKED] = {"no automatic work", "go on", "nothing before that is mended"}};
 
-static const char *const remedies[B24BG_BLOCKED_COUNT] = {
-    [B24BG_BLOCKED_NONE] = "",
-    [B24BG_BLOCKED_NO_TOKEN] = "install the application again: its tokens are worth nothing now",
-    [B24BG_BLOCKED_NOT_ADMIN] = "let an administrator of the portal install the application again",
-    [B24BG_BLOCKED_WRONG_APP] = "compare B24bgClient, and the scope placement, with the "
-                                "application at Bitrix24; then b24bgctl bind",
-    [B24BG_BLOCKED_PAYMENT] = "have the portal's plan or subscription renewed; then b24bgctl bind",
-    [B24BG_BLOCKED_DAILY_CAP] = "find out why its loads are slow (b24bgctl check); b24bgctl bind "
-                                "registers it now, once",
-    [B24BG_BLOCKED_UNINSTALLED] = "none is needed; installing the application again ends it",
-    [B24BG_BLOCKED_FOREIGN_HANDLER] = "find out whose handler that is; b24bgctl rebind takes it "
-                                      "away",
-    [B24BG_BLOCKED_REFUSED] = "mend what the portal refuses; then b24bgctl bind"};
-
 static const char *words_of(const entry_t *entry)
 {
     if (!entry->row.change) {
@@ -83,8 +69,9 @@ static const char *words_of(const entry_t *entry)
 
 static const char *remedy_of(const entry_t *entry)
 {
-    return entry->state == B24BG_REGISTRATION_BLOCKED && entry->reason > 0 ? remedies[entry->reason]
-                                                                           : "";
+    return entry->state == B24BG_REGISTRATION_BLOCKED && entry->reason > 0
+               ? b24bg_registration_remedy((b24bg_registration_reason_e)entry->reason)
+               : "";
 }
 
 static const char *next_of(const view_t *view, const entry_t *entry)

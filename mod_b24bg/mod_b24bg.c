@@ -141,9 +141,11 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_translate_name(b24bg_request_translate, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(b24bg_request_map, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(b24bg_request_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_handler(b24bg_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_insert_error_filter(b24bg_request_error, NULL, NULL, APR_HOOK_MIDDLE);
     b24bg_framing_register();
     ap_hook_log_transaction(b24bg_request_finish, NULL, NULL, APR_HOOK_FIRST);
+    b24bg_status_register();
 }
 
 AP_DECLARE_MODULE(b24bg) = {STANDARD20_MODULE_STUFF,

@@ -130,8 +130,13 @@ int b24bg_config_kind(const char *handler)
     return -1;
 }
 
+int b24bg_config_is_status(const char *handler)
+{
+    return handler && strcmp(handler, "b24bg-status") == 0;
+}
+
 /* SetHandler takes an expression since httpd 2.4.54; ours is a word. */
-int b24bg_config_kind_here(request_rec *r)
+static const char *handler_here(request_rec *r)
 {
     const core_dir_config *dir = ap_get_core_module_config(r->per_dir_config);
     const char *handler = dir->handler;
@@ -140,7 +145,17 @@ int b24bg_config_kind_here(request_rec *r)
     if (!handler && dir->expr_handler) {
         handler = ap_expr_str_exec(r, dir->expr_handler, &error);
     }
-    return error ? -1 : b24bg_config_kind(handler);
+    return error ? NULL : handler;
+}
+
+int b24bg_config_kind_here(request_rec *r)
+{
+    return b24bg_config_kind(handler_here(r));
+}
+
+int b24bg_config_is_status_here(request_rec *r)
+{
+    return b24bg_config_is_status(handler_here(r));
 }
 
 static b24bg_app_t *named_app(const server_rec *s, const char *name)
@@ -217,7 +232,9 @@ static void find_places(apr_pool_t *pool, const server_rec *main_server)
         b24bg_place_t place = {NULL, NULL, NULL, -1, NULL};
         if (ap_cstr_casecmp(at->directive, "SetHandler") == 0 ||
             ap_cstr_casecmp(at->directive, "AddHandler") == 0) {
-            place.kind = b24bg_config_kind(ap_getword_conf(pool, &arguments));
+            const char *handler = ap_getword_conf(pool, &arguments);
+            place.kind = b24bg_config_kind(handler);
+            b24bg_main->configured |= b24bg_config_is_status(handler); /* it needs no app */
         }
         if (place.kind < 0) {
             continue;

@@ -543,6 +543,15 @@ static const char *state_dir(cmd_parms *cmd, b24bg_app_t *none, const char *path
 }
 GLOBAL(state_dir);
 
+static const char *server_status(cmd_parms *cmd, b24bg_app_t *app, const char *value,
+                                 const char *none)
+{
+    (void)app;
+    (void)none;
+    return b24bg_value_switch(cmd->pool, value, &b24bg_main->server_status);
+}
+GLOBAL(server_status);
+
 static const char *store(cmd_parms *cmd, b24bg_app_t *none, const char *driver, const char *params)
 {
     (void)none;
@@ -909,6 +918,7 @@ const command_rec b24bg_directives[] = {
     ONE("B24bgAllowHTTP", allow_http,
         "on or off: plain http for URLs, in tests and closed networks"),
     ONE("B24bgMaxPortals", max_portals, "portals that shared memory has room for, 1 to 1048576"),
+    ONE("B24bgServerStatus", server_status, "on or off: a section in mod_status"),
     ONE("B24bgStateDir", state_dir, "folder of the journal and the default store"),
     AP_INIT_TAKE12("B24bgStore", take2, (void *)&store_setter, RSRC_CONF,
                    "sqlite3 or pgsql, and the driver's parameters"),

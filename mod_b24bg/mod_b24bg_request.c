@@ -390,8 +390,7 @@ static int serve_worker(request_rec *r, b24bg_request_t *request)
 
 /* Every request */
 
-/* What all answers carry: spec.md section 4. */
-static void set_headers(request_rec *r)
+void b24bg_answer_headers(request_rec *r)
 {
     apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
     apr_table_setn(r->err_headers_out, "X-Content-Type-Options", "nosniff");
@@ -412,15 +411,15 @@ static b24bg_request_t *begin(request_rec *r, b24bg_kind_e kind, b24bg_app_t *ap
     request->count.kind = kind;
     request->count.reason = B24BG_REASON_ACCEPTED;
     request->count.slow_limit = app->slow_limit;
-    set_headers(r);
+    b24bg_answer_headers(r);
     return request;
 }
 
 /* Errors that httpd words itself, an access checker's or a filter's, start with no headers. */
 void b24bg_request_error(request_rec *r)
 {
-    if (ap_get_module_config(r->request_config, &b24bg_module)) {
-        set_headers(r);
+    if (ap_get_module_config(r->request_config, &b24bg_module) || b24bg_config_is_status_here(r)) {
+        b24bg_answer_headers(r);
     }
 }
 
