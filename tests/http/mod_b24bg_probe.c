@@ -1,9 +1,12 @@
 /* Test module: prints the shared table of mod_b24bg as text, one count a line, makes keys of error
- * URLs live, and tags of beacons that are older than they are:
+ * URLs live, tags of beacons that are older than they are, and has rows shown that no portal stands
+ * behind:
  *
  *     /probe?put=<hash of the key>&app=<name>&member_id=<32 hex digits>&domain=<host>
  *     /probe?drop=<hash of the key>
  *     /probe?tag=<seconds>&app=<name>&member_id=<32 hex digits>
+ *     /probe?show=<state>&app=...&member_id=...&domain=...[&reason=][&slow=][&events=<words>]
+ *     /probe?dead=<seconds>
  *
  * With `put` the portal becomes a known one if the table has it not. It finds the table as
  * mod_b24bg keeps it and uses it through the public header, so what it shows is what all processes
@@ -11,12 +14,15 @@
  */
 #include "b24bg_beacon.h"
 #include "b24bg_form.h"
+#include "b24bg_registration.h"
 #include "b24bg_table.h"
 
 #include <apr_strings.h>
 #include <httpd.h>
 #include <http_config.h>
 #include <http_protocol.h>
+
+#include <stdlib.h>
 
 typedef struct {
     b24bg_table_t *table;
@@ -134,12 +140,13 @@ static int row_named(request_rec *r, b24bg_table_t *table, const char *name)
     return -1;
 }
 
-/* 1: done, 0: try again, -1: no room, -2: no such app. */
-static int put_key(request_rec *r, b24bg_table_t *table, const apr_table_t *query)
+/* The place of app, member_id and domain, made a known portal's if there is none. 1: done, 0: try
+ * again, -1: no room, -2: no such app. */
+static int known_place(request_rec *r, b24bg_table_t *table, const apr_table_t *query,
+                       b24bg_portal_ref_t *place)
 {
     b24bg_known_portal_t portal;
-    b24bg_portal_ref_t place;
-    int known;
+    int known = 1;
 
     memset(&portal, 0, sizeof(portal));
     portal.id.app = row_named(r, table, b24bg_form_get(query, "app"));
@@ -147,29 +154,103 @@ static int put_key(request_rec *r, b24bg_table_t *table, const apr_table_t *quer
     if (portal.id.app < 0) {
         return -2;
     }
-    place = b24bg_table_find(table, &portal.id);
-    if (!place.slot) {
+    *place = b24bg_table_find(table, &portal.id);
+    if (!place->slot) {
         portal.origin = apr_pstrcat(r->pool, "https://", b24bg_form_get(query, "domain"), NULL);
         known = b24bg_table_know(table, &portal);
-        if (known != 1) {
-            return known;
-        }
-        place = b24bg_table_find(table, &portal.id);
+        *place = b24bg_table_find(table, &portal.id);
     }
-    return b24bg_table_key_put(table, b24bg_form_get(query, "put"), place);
+    return known;
 }
 
-static int change_keys(request_rec *r, b24bg_table_t *table)
+static int put_key(request_rec *r, b24bg_table_t *table, const apr_table_t *query)
+{
+    b24bg_portal_ref_t place;
+    int known = known_place(r, table, query, &place);
+
+    return known == 1 ? b24bg_table_key_put(table, b24bg_form_get(query, "put"), place) : known;
+}
+
+static int show_events(request_rec *r, b24bg_table_t *table, b24bg_portal_ref_t place,
+                       const char *words)
+{
+    b24bg_shown_event_t events[B24BG_TABLE_EVENTS];
+    char *text = apr_pstrdup(r->pool, words);
+    int count = 0;
+    char *last;
+    char *word;
+
+    for (word = apr_strtok(text, ",", &last); word; word = apr_strtok(NULL, ",", &last)) {
+        events[count].at = r->request_time;
+        events[count].event = b24bg_shown_event_by_name(word);
+        events[count++].number = 0;
+    }
+    return b24bg_table_show_events(table, place, events, count);
+}
+
+/* show=<state>, and perhaps reason=, slow=<loads in the browser>, events=<words>. */
+static int show_row(request_rec *r, b24bg_table_t *table, const apr_table_t *query)
+{
+    const char *reason = b24bg_form_get(query, "reason");
+    const char *events = b24bg_form_get(query, "events");
+    const char *slow = b24bg_form_get(query, "slow");
+    b24bg_portal_ref_t place;
+    b24bg_shown_t shown;
+    int done = known_place(r, table, query, &place);
+    int i;
+
+    if (done != 1) {
+        return done;
+    }
+    memset(&shown, 0, sizeof(shown));
+    shown.has = 1;
+    shown.state = b24bg_registration_state_by_name(b24bg_form_get(query, "show"));
+    shown.reason = reason ? b24bg_registration_reason_by_name(reason) : 0;
+    shown.since = shown.checked = r->request_time;
+    done = b24bg_table_show(table, place, &shown);
+    if (done && events) {
+        done = show_events(r, table, place, events);
+    }
+    for (i = 0; done && slow && i < atoi(slow); i++) {
+        b24bg_table_budget_add(table, place, B24BG_BUDGET_BROWSER, r->request_time);
+    }
+    return done;
+}
+
+/* dead=<seconds>: the background task has not run for so long. */
+static int let_task_die(request_rec *r, b24bg_table_t *table, const char *seconds)
+{
+    b24bg_table_health_t health;
+
+    b24bg_table_read_health(table, &health);
+    health.last_run = r->request_time - apr_time_from_sec(atoi(seconds));
+    b24bg_table_set_health(table, &health);
+    return 1;
+}
+
+static int change_once(request_rec *r, b24bg_table_t *table, const apr_table_t *query)
+{
+    if (b24bg_form_get(query, "put")) {
+        return put_key(r, table, query);
+    }
+    if (b24bg_form_get(query, "drop")) {
+        return b24bg_table_key_drop(table, b24bg_form_get(query, "drop"));
+    }
+    if (b24bg_form_get(query, "show")) {
+        return show_row(r, table, query);
+    }
+    return let_task_die(r, table, b24bg_form_get(query, "dead"));
+}
+
+static int change(request_rec *r, b24bg_table_t *table)
 {
     apr_table_t *query;
     const char *culprit;
-    const char *hash;
     int done;
 
     b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query, &culprit);
-    hash = b24bg_form_get(query, "drop");
     do {
-        done = hash ? b24bg_table_key_drop(table, hash) : put_key(r, table, query);
+        done = change_once(r, table, query);
     } while (done == 0);
     ap_rprintf(r, "done %d\n", done);
     return OK;
@@ -214,8 +295,11 @@ static int handler(request_rec *r)
         ap_rputs("no table\n", r);
         return OK;
     }
-    if (r->args && (strncmp(r->args, "put=", 4) == 0 || strncmp(r->args, "drop=", 5) == 0)) {
-        return change_keys(r, retained->table);
+    if (r->args && *r->args && strchr("pds", *r->args)) { /* put, drop, dead, show */
+        return change(r, retained->table);
+    }
+    if (r->args && strncmp(r->args, "tag=", 4) == 0) {
+        return print_tag(r, retained->table);
     }
     if (r->args && strncmp(r->args, "tag=", 4) == 0) {
         return print_tag(r, retained->table);

@@ -81,6 +81,11 @@ GOOD = {
     "users before the URL": app("B24bgUsers 1234\n" + USERS_255),
     "users without a URL": app(CLIENT + "B24bgUsers 1234"),
     "rebind off": app("B24bgRebind off"),
+    "server status": "B24bgServerStatus on\n",
+    "no server status": "B24bgServerStatus OFF\n",
+    "status page": '<Location "/s">\nSetHandler b24bg-status\n</Location>\n',
+    "status page and two apps": app("") + app("", "two") + """
+        <Location "/s">\nSetHandler b24bg-status\n</Location>""",
     **{f"backoff {words}": app(f"B24bgRebindBackoff {words}")
        for words in ("0 0 1", "0 2s 24", "60 60 4", "24h 24h 1", "500ms 1440m 24")},
     **{f"silence {word}": app(f"B24bgSilence {word}")
@@ -212,6 +217,12 @@ BAD = {
     "256 characters with a user": (app(USERS_255 + "B24bgUsers 1234 12345"),
                                    ["B24bgUsers", '"12345"', "B24bgWorkerURL", "256", "255"]),
     "256 characters, URL last": (app("B24bgUsers 12345\n" + USERS_255), ["B24bgUsers", "255"]),
+    "B24bgServerStatus in an app": (app("B24bgServerStatus on"),
+                                    ["B24bgServerStatus", "B24bgApp"]),
+    "B24bgServerStatus in a host": (host("B24bgServerStatus on"),
+                                    ["B24bgServerStatus", "<VirtualHost>"]),
+    "not a switch for server status": ("B24bgServerStatus full",
+                                       ["B24bgServerStatus", '"full"', "on", "off"]),
     **{f"beacon {value!r}": (app(f'B24bgBeacon "{value}"'),
                              ["B24bgBeacon", f'"{value}"', "off, slow or all is allowed"])
        for value in ("on", "slow ", "1")},

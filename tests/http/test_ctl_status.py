@@ -192,7 +192,7 @@ def test_states(sqlite, state, code, words):
     ("no-token", CRITICAL, "install the application again"),
     ("not-admin", CRITICAL, "let an administrator"), ("wrong-app", CRITICAL, "B24bgClient"),
     ("payment", CRITICAL, "subscription"), ("daily-cap", CRITICAL, "b24bgctl bind"),
-    ("uninstalled", GOOD, "none is needed"), ("foreign-handler", CRITICAL, "b24bgctl rebind"),
+    ("uninstalled", GOOD, "no action is needed"), ("foreign-handler", CRITICAL, "b24bgctl rebind"),
     ("refused", CRITICAL, "then b24bgctl bind")])
 def test_reasons(sqlite, reason, code, remedy):
     sqlite.lease()

@@ -44,7 +44,7 @@ def lines(kind):
 def test_every_block_is_checked():
     assert {mark for mark, _ in BLOCKS} == {
         "make", "packages", "shell", "ctl", "ctl output", "configuration", "database",
-        "curl", "answer", "log", "portal log"}
+        "curl", "answer", "log", "portal log", "prometheus", "monitor", "chat"}
 
 
 # Commands
@@ -282,7 +282,7 @@ def shell_block(holding):
 
 def test_the_shell_blocks_are_all_run():
     assert len(blocks("shell")) == len({shell_block(what) for what in (
-        "telephony.secret", ".dump |", "rm -f", "psql", "alert-mail")})
+        "telephony.secret", ".dump |", "rm -f", "psql", "alert-mail", "rules.yml")})
 
 
 def test_the_secret_file_is_taken(telephony, tmp_path):
@@ -358,7 +358,7 @@ def first_cells(text):
 def test_the_reasons_of_blocked_are_those_of_the_code():
     header = (ROOT / "include" / "b24bg_registration.h").read_text()
     reasons = header.split("B24BG_REGISTRATION_REASONS(X)")[1].split("\n\n")[0]
-    assert first_cells(section("Registered, and registered again")) \
+    assert first_cells(section("Blocked")) \
         == re.findall(r'X\(\w+, "([\w-]+)"\)', reasons)
 
 
