@@ -29,7 +29,7 @@
     X(BUDGET_LIMIT, "b24bg_budget_limit", "gauge", "app", "apps[].budget_limit",                   \
       "Slow loads that are allowed in a window; the next one deletes the registration")            \
     X(REGISTERED, "b24bg_registered", "gauge", "app,portal", "portals[].registered",               \
-      "1: the portal has the registration, 0: it does not, NaN: nobody knows")                     \
+      "1: the portal has the registration, 0: it does not, NaN: nobody knows, or none is wanted")  \
     X(LAST_LOAD, "b24bg_last_load_timestamp_seconds", "gauge", "app,portal",                       \
       "portals[].last_load", "When the portal was last served a page")                             \
     X(NOTICES, "b24bg_notices_total", "counter", "app,result", "apps[].notices",                   \
@@ -68,9 +68,10 @@ typedef enum { B24BG_LEVEL_LIST(B24BG_LEVEL_ENUM) B24BG_LEVEL_COUNT } b24bg_leve
     X(STORE_DOWN, WARNING)                                                                         \
     X(LOST, CRITICAL)                                                                              \
     X(BLOCKED, CRITICAL) /* for another reason than that it was uninstalled */                     \
-    X(IN_DOUBT, WARNING) /* suspect, or bound and not read back */                                 \
-    X(BUDGET, WARNING)   /* over half of it is used, says the best source */                       \
-    X(TOKEN, WARNING)    /* older than B24BG_RENDER_TOKEN_OLD */
+    X(IN_DOUBT,                                                                                    \
+      WARNING)         /* suspect, bound and not read back, or no answer in B24BG_RENDER_ASKED */  \
+    X(BUDGET, WARNING) /* over half of it is used, says the best source */                         \
+    X(TOKEN, WARNING)  /* older than B24BG_RENDER_TOKEN_OLD */
 
 #define B24BG_PROBLEM_ENUM(id, level) B24BG_PROBLEM_##id,
 typedef enum { B24BG_PROBLEM_LIST(B24BG_PROBLEM_ENUM) B24BG_PROBLEM_COUNT } b24bg_problem_e;
@@ -79,6 +80,9 @@ typedef enum { B24BG_PROBLEM_LIST(B24BG_PROBLEM_ENUM) B24BG_PROBLEM_COUNT } b24b
 /* A background task that has not run for this long is dead: it looks for work ten times a second,
  * and after its process was killed another one takes over in some 10 s. */
 #define B24BG_RENDER_DEAD apr_time_from_sec(60)
+/* A portal without an answer for this long after its installation is in doubt: that takes seconds.
+ * Our choice, the "for" of conf/prometheus-b24bg.rules.yml. */
+#define B24BG_RENDER_ASKED apr_time_from_sec(300)
 /* As B24BG_TASK_REFRESH_WARN: 30 days before the refresh token ends (protocol.md 5.2). */
 #define B24BG_RENDER_TOKEN_OLD apr_time_from_sec(150 * 24 * 3600)
 /* Unknown portals on the HTML page: anybody can make them up. */
@@ -90,6 +94,7 @@ typedef enum { B24BG_PROBLEM_LIST(B24BG_PROBLEM_ENUM) B24BG_PROBLEM_COUNT } b24b
 typedef struct {
     int listed;                     /* 0: shown only when it has counted something */
     int registers;                  /* it has its URLs, so there are registrations */
+    int personal;                   /* B24bgUsers: registrations are for single users */
     int rebind;                     /* B24bgRebind */
     apr_int64_t budget_limit;       /* B24bgSlowLimit's count; 0: not configured any more */
     apr_interval_time_t slow_limit; /* B24bgSlowLimit's time */
@@ -128,6 +133,7 @@ typedef struct {
     const b24bg_shown_event_t *events; /* oldest first */
     int event_count;
     b24bg_level_e level; /* of its worst problem */
+    unsigned problems;   /* a bit for each b24bg_problem_e */
 } b24bg_render_portal_t;
 
 typedef struct {
@@ -146,8 +152,9 @@ typedef struct {
     int task_runs; /* within B24BG_RENDER_DEAD; else health is what was last known */
     apr_uint64_t alerts[B24BG_ALERTED_COUNT];
     apr_uint32_t capacity;
-    int known;      /* portals and personal registrations */
-    int registered; /* known ones that are bound */
+    int known;         /* portals and personal registrations */
+    int registrations; /* those that there should be */
+    int registered;    /* known ones that are bound */
     b24bg_level_e level;
 } b24bg_render_snapshot_t;
 

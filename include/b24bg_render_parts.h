@@ -59,6 +59,10 @@ void b24bg_words_count(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot
 /* b24bg_render.c */
 /* 1, 0, or -1 where nobody knows. */
 int b24bg_render_registered(const b24bg_render_portal_t *portal);
+/* 0: a command took it away, or the application was uninstalled; so it is not missing. */
+int b24bg_render_wanted(const b24bg_render_portal_t *portal);
+/* 0: not known, or the place of a portal whose registrations are all for single users. */
+int b24bg_render_is_registration(const b24bg_render_portal_t *portal);
 b24bg_level_e b24bg_problem_level(b24bg_problem_e problem);
 
 /* A histogram of an app. */

@@ -119,6 +119,15 @@ static void read_portals(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
 
 /* Judging */
 
+int b24bg_render_wanted(const b24bg_render_portal_t *portal)
+{
+    const b24bg_shown_t *shown = &portal->shown;
+
+    return !shown->has || !(shown->state == B24BG_REGISTRATION_UNBOUND ||
+                            (shown->state == B24BG_REGISTRATION_BLOCKED &&
+                             shown->reason == B24BG_BLOCKED_UNINSTALLED));
+}
+
 int b24bg_render_registered(const b24bg_render_portal_t *portal)
 {
     if (!portal->known || !portal->shown.has) {
@@ -143,8 +152,9 @@ static void add_problem(b24bg_render_snapshot_t *snapshot, b24bg_problem_e probl
 
     added->problem = problem;
     added->portal = portal;
-    if (portal && gravity[level] > gravity[portal->level]) {
-        portal->level = level;
+    if (portal) {
+        portal->problems |= 1U << problem;
+        portal->level = gravity[level] > gravity[portal->level] ? level : portal->level;
     }
     if (gravity[level] > gravity[snapshot->level]) {
         snapshot->level = level;
@@ -166,8 +176,31 @@ static void judge_task(b24bg_render_snapshot_t *snapshot)
     }
 }
 
+/* What is left of one for all is told of as long as it is there. */
+int b24bg_render_is_registration(const b24bg_render_portal_t *portal)
+{
+    return portal->known && (portal->user || !portal->app->config.personal ||
+                             (portal->shown.has && b24bg_render_wanted(portal)));
+}
+
+/* There should be an answer by now. Where no row says since when, its tokens are as old as the
+ * installation or younger. */
+static int waits_long(const b24bg_render_snapshot_t *snapshot, const b24bg_render_portal_t *portal)
+{
+    apr_time_t since = portal->shown.since ? portal->shown.since : portal->tokens;
+
+    return snapshot->now - since > B24BG_RENDER_ASKED;
+}
+
 static void judge_registration(b24bg_render_snapshot_t *snapshot, b24bg_render_portal_t *portal)
 {
+    if (!portal->shown.has) {
+        if (portal->app->config.registers && b24bg_render_is_registration(portal) &&
+            waits_long(snapshot, portal)) {
+            add_problem(snapshot, B24BG_PROBLEM_IN_DOUBT, portal);
+        }
+        return;
+    }
     switch (portal->shown.state) {
     case B24BG_REGISTRATION_LOST:
         add_problem(snapshot, B24BG_PROBLEM_LOST, portal);
@@ -181,6 +214,11 @@ static void judge_registration(b24bg_render_snapshot_t *snapshot, b24bg_render_p
     case B24BG_REGISTRATION_BINDING:
         add_problem(snapshot, B24BG_PROBLEM_IN_DOUBT, portal);
         break;
+    case B24BG_REGISTRATION_UNKNOWN:
+        if (waits_long(snapshot, portal)) {
+            add_problem(snapshot, B24BG_PROBLEM_IN_DOUBT, portal);
+        }
+        break;
     default:
         break;
     }
@@ -192,12 +230,11 @@ static void judge_portal(b24bg_render_snapshot_t *snapshot, b24bg_render_portal_
 
     if (portal->known) {
         snapshot->known++;
+        snapshot->registrations += b24bg_render_is_registration(portal);
         snapshot->registered += b24bg_render_registered(portal) == 1;
     }
     if (portal->known && portal->app->config.listed) {
-        if (portal->shown.has) {
-            judge_registration(snapshot, portal);
-        }
+        judge_registration(snapshot, portal);
         if (limit && 2 * (apr_int64_t)portal->budgets[portal->best].used > limit) {
             add_problem(snapshot, B24BG_PROBLEM_BUDGET, portal);
         }
@@ -265,7 +302,7 @@ static void judge(b24bg_render_snapshot_t *snapshot)
 
     for (pass = 0; pass < 2; pass++) {
         snapshot->problems->nelts = 0;
-        snapshot->known = snapshot->registered = 0;
+        snapshot->known = snapshot->registrations = snapshot->registered = 0;
         judge_task(snapshot);
         for (i = 0; i < snapshot->portals->nelts; i++) {
             judge_portal(snapshot, &APR_ARRAY_IDX(snapshot->portals, i, b24bg_render_portal_t));

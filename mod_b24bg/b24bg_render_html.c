@@ -90,16 +90,13 @@ static void write_who(b24bg_out_t *out, snapshot_t *snapshot, portal_t *portal)
 
 static const char *state_class(portal_t *portal)
 {
-    int registered = b24bg_render_registered(portal);
-
-    if (registered == 1) {
-        return "OK";
+    if (portal->problems & (1U << B24BG_PROBLEM_LOST | 1U << B24BG_PROBLEM_BLOCKED)) {
+        return b24bg_level_name(B24BG_LEVEL_CRITICAL);
     }
-    if (portal->shown.state == B24BG_REGISTRATION_LOST ||
-        portal->shown.state == B24BG_REGISTRATION_BLOCKED) {
-        return "CRITICAL";
+    if (portal->problems & 1U << B24BG_PROBLEM_IN_DOUBT) {
+        return b24bg_level_name(B24BG_LEVEL_WARNING);
     }
-    return "WARNING";
+    return b24bg_render_registered(portal) == 1 ? b24bg_level_name(B24BG_LEVEL_OK) : "none";
 }
 
 static void write_registered(b24bg_out_t *out, snapshot_t *snapshot, portal_t *portal)
@@ -109,9 +106,10 @@ static void write_registered(b24bg_out_t *out, snapshot_t *snapshot, portal_t *p
     cell(out, REGISTERED);
     raw(out, "<span class=\"");
     raw(out, state_class(portal));
-    raw(out, "\"><b>");
-    raw(out, registered < 0 ? "?" : registered ? "yes" : "no");
-    raw(out, "</b> ");
+    raw(out, "\">");
+    if (b24bg_render_is_registration(portal)) {
+        raw(out, registered < 0 ? "<b>?</b> " : registered ? "<b>yes</b> " : "<b>no</b> ");
+    }
     b24bg_words_state(out, portal);
     raw(out, "</span>");
     if (portal->shown.has) {

@@ -179,9 +179,12 @@ static void write_budget_used(b24bg_out_t *out, b24bg_metric_e metric, portal_t 
 static void write_registered(b24bg_out_t *out, b24bg_metric_e metric, portal_t *portal,
                              apr_time_t now)
 {
-    int registered = b24bg_render_registered(portal);
+    int registered = b24bg_render_wanted(portal) ? b24bg_render_registered(portal) : -1;
 
     (void)now;
+    if (portal->known && !b24bg_render_is_registration(portal)) {
+        return;
+    }
     begin_portal(out, metric, portal);
     b24bg_out_raw(out, registered < 0 ? "} NaN\n" : registered ? "} 1\n" : "} 0\n");
 }

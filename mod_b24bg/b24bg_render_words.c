@@ -86,6 +86,8 @@ void b24bg_words_state(b24bg_out_t *out, const b24bg_render_portal_t *portal)
 {
     if (!portal->known) {
         b24bg_out_text(out, "not installed");
+    } else if (!b24bg_render_is_registration(portal)) {
+        b24bg_out_text(out, "for single users");
     } else if (!portal->shown.has) {
         b24bg_out_text(out, "no registration yet");
     } else {
@@ -157,6 +159,10 @@ void b24bg_words_next(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
         b24bg_out_text(out, "serves it, and counts its loads");
         return;
     }
+    if (!b24bg_render_is_registration(portal)) {
+        b24bg_out_text(out, "registered for single users, below");
+        return;
+    }
     if (!snapshot->task_runs) {
         b24bg_out_text(out, "nothing before the background task runs; then: ");
     }
@@ -213,8 +219,8 @@ void b24bg_words_count(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot
         b24bg_out_text(out, "loads are served and counted; no app has a B24bgClient");
         return;
     }
-    b24bg_out_number(out, (apr_uint64_t)snapshot->known);
-    b24bg_out_text(out, snapshot->known == 1 ? " portal, " : " portals, ");
+    b24bg_out_number(out, (apr_uint64_t)snapshot->registrations);
+    b24bg_out_text(out, snapshot->registrations == 1 ? " portal, " : " portals, ");
     b24bg_out_number(out, (apr_uint64_t)snapshot->registered);
     b24bg_out_text(out, " registered");
 }

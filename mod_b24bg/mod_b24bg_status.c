@@ -54,6 +54,7 @@ static void describe(b24bg_render_source_t *source, const b24bg_app_t *app, int 
 
     config->listed = is_listed;
     config->registers = app->rest.client_id && app->worker_url;
+    config->personal = app->users->nelts > 0;
     config->rebind = app->policy.rebind;
     config->budget_limit = app->slow_count;
     config->slow_limit = app->slow_limit;

@@ -60,6 +60,8 @@ RULE_TESTS = {
     "lost and bound again": rule_test(LOST, {REGISTERED: "1x4 0 0 1x15"}, "15m", []),
     "registered": rule_test(LOST, {REGISTERED: "1x20"}, "15m", []),
     "nobody knows": rule_test(LOST, {REGISTERED: "NaN " * 20}, "15m", []),
+    "unbound by command": rule_test(LOST, {REGISTERED: "1x4 " + "NaN " * 15}, "15m", []),
+    "lost, then uninstalled": rule_test(LOST, {REGISTERED: "1x4 0x2 " + "NaN " * 15}, "15m", []),
     "nearly used": rule_test(USED, BUDGET | {BROWSER: "8x20"}, "10m",
                              [alert(severity="warning") | USED_TEXTS]),
     "not yet": rule_test(USED, BUDGET | {BROWSER: "7x20"}, "10m", []),

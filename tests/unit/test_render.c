@@ -138,7 +138,7 @@ static const struct state {
     const char *level, *registered;
     const char *words, *next;
 } states[] = {
-    {"unknown", B24BG_REGISTRATION_UNKNOWN, 0, APR_USEC_PER_SEC, "OK", "NaN", "not asked yet",
+    {"unknown", B24BG_REGISTRATION_UNKNOWN, 0, APR_USEC_PER_SEC, "WARNING", "NaN", "not asked yet",
      "asks the portal in 1 s"},
     {"bound", B24BG_REGISTRATION_BOUND, 0, 0, "OK", "1", "registered",
      "waits for a notice, or for silence"},
@@ -148,12 +148,12 @@ static const struct state {
      "asks the portal and binds it again in 40 s"},
     {"binding", B24BG_REGISTRATION_BINDING, 0, MINUTE * 5, "WARNING", "0", "being bound",
      "sees what the portal made of it in 5 min"},
-    {"unbound", B24BG_REGISTRATION_UNBOUND, 0, 0, "OK", "0", "taken away", "b24bgctl bind"},
+    {"unbound", B24BG_REGISTRATION_UNBOUND, 0, 0, "OK", "NaN", "taken away", "b24bgctl bind"},
     {"no-token", B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_NO_TOKEN, 0, "CRITICAL", "0",
      "blocked: no-token", "nothing by itself; install the application again"},
     {"daily-cap", B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_DAILY_CAP, MINUTE * 300, "CRITICAL",
      "0", "blocked: daily-cap", "goes on in 5 h: it was lost too often"},
-    {"uninstalled", B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_UNINSTALLED, 0, "OK", "0",
+    {"uninstalled", B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_UNINSTALLED, 0, "OK", "NaN",
      "blocked: uninstalled", "nothing by itself; no action is needed; installing"},
     {"foreign", B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_FOREIGN_HANDLER, 0, "CRITICAL", "0",
      "blocked: foreign-handler", "b24bgctl rebind takes it away"},
@@ -180,6 +180,14 @@ static void test_state(void **state)
     assert_holds(html, row->words);
     assert_holds(html, row->next);
     assert_holds(html, ">2 days ago</span>, checked ");
+    if (strcmp(row->level, "OK") == 0) {
+        assert_lacks(html, "class=\"CRITICAL");
+        assert_lacks(html, "class=\"WARNING");
+    } else {
+        assert_int_equal(
+            occurrences(html, apr_psprintf(unit_pool, "<span class=\"%s\">", row->level)),
+            2); /* the whole, and this row */
+    }
     assert_holds(written(b24bg_render_prometheus, &source),
                  apr_psprintf(unit_pool,
                               "\nb24bg_registered{app=\"telephony\",portal="
@@ -223,6 +231,34 @@ static void test_not_registered_by_the_module(void **state)
     assert_holds(written(b24bg_render_html, &source), "asks the portal<");
     source.apps[0].registers = 0;
     assert_holds(written(b24bg_render_html, &source), "B24bgWorkerURL and B24bgErrorURL are not");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+}
+
+/* It takes a while after an installation, and no longer. */
+static void test_never_registered(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    char text[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_known_portal_t portal = {
+        {0, portal_id(text, 1), 0}, "https://" DOMAIN, "token", 0, 0, 0, NOW - MINUTE * 5};
+    b24bg_shown_t shown = {1, B24BG_REGISTRATION_UNKNOWN, 0, 0, 0, 0, 0, 0};
+
+    (void)state;
+    assert_int_equal(b24bg_table_know(table, &portal), 1);
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+    source.now += APR_USEC_PER_SEC;
+    assert_holds(written(b24bg_render_text, &source),
+                 "WARNING telephony " DOMAIN ": no registration yet; 1 portal");
+    assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
+    assert_holds(written(b24bg_render_text, &source),
+                 "WARNING telephony " DOMAIN ": not asked yet; 1 portal");
+    shown.since = NOW - MINUTE * 4;
+    assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+    shown.has = 0;
+    assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
+    source.apps[0].registers = 0;
     assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
 }
 
@@ -335,6 +371,7 @@ static void test_tokens(void **state)
     assert_int_equal(b24bg_table_know(table, &portal), 1);
     portal.id.user = 7;
     assert_int_equal(b24bg_table_know(table, &portal), 1);
+    source.apps[0].registers = 0;
     assert_string_equal(written(b24bg_render_text, &source), "OK 2 portals, 0 registered\n");
     source.now += APR_USEC_PER_SEC;
     assert_holds(written(b24bg_render_text, &source),
@@ -360,6 +397,31 @@ static void test_personal_place(void **state)
                  "\"00000000000000000000000000000001:7\"} NaN\n");
     assert_holds(written(b24bg_render_html, &source), DOMAIN ", user 7</th>");
     assert_holds(written(b24bg_render_prometheus, &source), "\nb24bg_portals 2\n");
+}
+
+/* The portal's own place is no registration where all are for single users. */
+static void test_personal_registrations(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    b24bg_shown_t shown = {1, B24BG_REGISTRATION_BOUND, 0, NOW, NOW, 0, 0, 0};
+
+    (void)state;
+    know(table, 1, "token");
+    assert_int_equal(know_user(table, 1, 7, "token"), 1);
+    assert_int_equal(b24bg_table_show(table, place_of(table, 1, 7), &shown), 1);
+    source.apps[0].personal = 1;
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 1 registered\n");
+    assert_holds(written(b24bg_render_auto, &source), "B24bgPortals: 1\n");
+    assert_holds(written(b24bg_render_html, &source), "registered for single users, below");
+    assert_int_equal(occurrences(written(b24bg_render_prometheus, &source), "\nb24bg_registered{"),
+                     1);
+    shown.state = B24BG_REGISTRATION_UNBOUND; /* that of before, taken away */
+    assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 1 registered\n");
+    shown.state = B24BG_REGISTRATION_LOST;
+    assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
+    assert_holds(written(b24bg_render_text, &source), "CRITICAL telephony " DOMAIN ": lost; 2");
 }
 
 /* The worst first. */
@@ -660,11 +722,13 @@ int main(void)
     UNIT_ADD(test_each_reason_has_a_remedy);
     UNIT_ADD(test_rebind_off);
     UNIT_ADD(test_not_registered_by_the_module);
+    UNIT_ADD(test_never_registered);
     UNIT_ADD_ROWS(test_health, healths);
     UNIT_ADD(test_budget);
     UNIT_ADD(test_more_than_the_budget);
     UNIT_ADD(test_tokens);
     UNIT_ADD(test_personal_place);
+    UNIT_ADD(test_personal_registrations);
     UNIT_ADD(test_order);
     UNIT_ADD(test_unknown_portals);
     UNIT_ADD(test_events);
