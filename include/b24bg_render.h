@@ -93,6 +93,7 @@ typedef enum { B24BG_PROBLEM_LIST(B24BG_PROBLEM_ENUM) B24BG_PROBLEM_COUNT } b24b
 /* What the configuration says of an app. */
 typedef struct {
     int listed;                     /* 0: shown only when it has counted something */
+    int has_client;                 /* B24bgClient: portals can be known */
     int registers;                  /* it has its URLs, so there are registrations */
     int personal;                   /* B24bgUsers: registrations are for single users */
     int rebind;                     /* B24bgRebind */
@@ -105,6 +106,7 @@ typedef struct {
     b24bg_render_config_t apps[B24BG_TABLE_APPS_MAX]; /* by row */
     int has_task; /* some app has a B24bgClient, so there is a background task */
     apr_time_t now;
+    int known_only; /* portals that are not known are counted, not copied */
 } b24bg_render_source_t;
 
 typedef struct {
@@ -149,12 +151,13 @@ typedef struct {
     apr_array_header_t *problems; /* b24bg_render_problem_t, the worst first */
     b24bg_table_health_t health;
     int has_task;
-    int task_runs; /* within B24BG_RENDER_DEAD; else health is what was last known */
+    int task_runs; /* within B24BG_RENDER_DEAD of now; else health is what was last known */
     apr_uint64_t alerts[B24BG_ALERTED_COUNT];
     apr_uint32_t capacity;
-    int known;         /* portals and personal registrations */
-    int registrations; /* those that there should be */
-    int registered;    /* known ones that are bound */
+    apr_uint32_t taken; /* places, of known and unknown portals of any app */
+    int known;          /* portals and personal registrations */
+    int registrations;  /* those that there should be */
+    int registered;     /* known ones that are bound */
     b24bg_level_e level;
 } b24bg_render_snapshot_t;
 

@@ -109,7 +109,8 @@ static void read_portals(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
         while (!has && tries-- > 0) {
             has = b24bg_table_read_portal(source->table, slot, source->now, &counts);
         }
-        if (has && by_row[counts.app]) {
+        snapshot->taken += has != 0;
+        if (has && by_row[counts.app] && (counts.known || !source->known_only)) {
             portal = apr_array_push(snapshot->portals);
             copy_portal(pool, &counts, portal);
             portal->app = by_row[counts.app];
@@ -333,8 +334,10 @@ b24bg_render_snapshot_t *b24bg_render_snapshot(apr_pool_t *pool,
         b24bg_table_read_health(source->table, &snapshot->health);
         b24bg_table_read_alerts(source->table, snapshot->alerts);
     }
+    /* The clock may have been set back since. */
     snapshot->task_runs = source->has_task && snapshot->health.last_run &&
-                          source->now - snapshot->health.last_run <= B24BG_RENDER_DEAD;
+                          source->now - snapshot->health.last_run <= B24BG_RENDER_DEAD &&
+                          snapshot->health.last_run - source->now <= B24BG_RENDER_DEAD;
     judge(snapshot);
     return snapshot;
 }

@@ -321,7 +321,7 @@ static void write_server(json_t *json, const b24bg_render_snapshot_t *snapshot)
     int i;
 
     begin(json, "places", "{");
-    number(json, "taken", (apr_uint64_t)snapshot->portals->nelts);
+    number(json, "taken", snapshot->taken);
     number(json, "all", snapshot->capacity);
     end(json, "}");
     begin(json, "alerts", "{");

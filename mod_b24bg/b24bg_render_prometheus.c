@@ -163,6 +163,13 @@ static void write_rebinds(b24bg_out_t *out, b24bg_metric_e metric, app_t *app)
 
 /* Metrics of a portal */
 
+/* Anybody can make up portals, so unknown ones must neither alert nor make series; but where there
+ * is no client there are no others. */
+static int is_monitored(portal_t *portal)
+{
+    return portal->known || !portal->app->config.has_client;
+}
+
 static void write_budget_used(b24bg_out_t *out, b24bg_metric_e metric, portal_t *portal,
                               apr_time_t now)
 {
@@ -170,9 +177,11 @@ static void write_budget_used(b24bg_out_t *out, b24bg_metric_e metric, portal_t 
 
     (void)now;
     for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
-        begin_portal(out, metric, portal);
-        more(out, "source", b24bg_budget_source_name((b24bg_budget_source_e)source));
-        value(out, portal->budgets[source].used);
+        if (portal->budgets[source].start) {
+            begin_portal(out, metric, portal);
+            more(out, "source", b24bg_budget_source_name((b24bg_budget_source_e)source));
+            value(out, portal->budgets[source].used);
+        }
     }
 }
 
@@ -231,7 +240,7 @@ static void write_store_up(b24bg_out_t *out, b24bg_metric_e metric, snapshot_t *
 
 static void write_places(b24bg_out_t *out, b24bg_metric_e metric, snapshot_t *snapshot)
 {
-    single(out, metric, 1, (apr_uint64_t)snapshot->portals->nelts);
+    single(out, metric, 1, snapshot->taken);
 }
 
 static void write_alerts(b24bg_out_t *out, b24bg_metric_e metric, snapshot_t *snapshot)
@@ -291,9 +300,10 @@ static void write_metric(b24bg_out_t *out, b24bg_metric_e metric, snapshot_t *sn
         writers[metric].app(out, metric, &APR_ARRAY_IDX(snapshot->apps, i, b24bg_render_app_t));
     }
     for (i = 0; writers[metric].portal && i < snapshot->portals->nelts; i++) {
-        writers[metric].portal(out, metric,
-                               &APR_ARRAY_IDX(snapshot->portals, i, b24bg_render_portal_t),
-                               snapshot->now);
+        portal_t *portal = &APR_ARRAY_IDX(snapshot->portals, i, b24bg_render_portal_t);
+        if (is_monitored(portal)) {
+            writers[metric].portal(out, metric, portal, snapshot->now);
+        }
     }
 }
 

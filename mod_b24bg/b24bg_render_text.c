@@ -75,8 +75,10 @@ void b24bg_render_auto(const b24bg_render_snapshot_t *snapshot, b24bg_render_cb 
     auto_line(&out, "B24bgRequests", totals.requests);
     auto_line(&out, "B24bgSlowLoads", totals.slow_loads);
     auto_line(&out, "B24bgNotices", totals.notices);
+    if (snapshot->task_runs && snapshot->health.store_up >= 0) {
+        auto_line(&out, "B24bgStoreUp", (apr_uint64_t)snapshot->health.store_up);
+    }
     if (snapshot->task_runs) {
-        auto_line(&out, "B24bgStoreUp", snapshot->health.store_up == 1);
         auto_line(&out, "B24bgJournalRecords", snapshot->health.journal_records);
     }
     b24bg_out_end(&out);

@@ -261,8 +261,13 @@ void b24bg_words_problem(b24bg_out_t *out, const b24bg_render_snapshot_t *snapsh
                             "registration");
         break;
     case B24BG_PROBLEM_TASK_DEAD:
-        b24bg_out_text(out, "the background task has not run for ");
-        b24bg_words_span(out, snapshot->now - snapshot->health.last_run);
+        b24bg_out_text(out, "the background task has not run ");
+        if (snapshot->health.last_run > snapshot->now) {
+            b24bg_out_text(out, "since the clock was set back");
+        } else {
+            b24bg_out_text(out, "for ");
+            b24bg_words_span(out, snapshot->now - snapshot->health.last_run);
+        }
         b24bg_out_text(out, ", so what is shown is what it knew then");
         break;
     case B24BG_PROBLEM_STORE_DOWN:

@@ -53,6 +53,7 @@ static void describe(b24bg_render_source_t *source, const b24bg_app_t *app, int 
     b24bg_render_config_t *config = &source->apps[app->row];
 
     config->listed = is_listed;
+    config->has_client = app->rest.client_id != NULL;
     config->registers = app->rest.client_id && app->worker_url;
     config->personal = app->users->nelts > 0;
     config->rebind = app->policy.rebind;
@@ -61,13 +62,14 @@ static void describe(b24bg_render_source_t *source, const b24bg_app_t *app, int 
 }
 
 /* The default app is nobody's concern where others are configured, unless something has met it. */
-static const b24bg_render_snapshot_t *take_snapshot(request_rec *r)
+static const b24bg_render_snapshot_t *take_snapshot(request_rec *r, int known_only)
 {
     b24bg_render_source_t *source = apr_pcalloc(r->pool, sizeof(*source));
     int i;
 
     source->table = b24bg_main->table;
     source->now = apr_time_now();
+    source->known_only = known_only;
     source->has_task = b24bg_main->journal != NULL;
     if (source->table) {
         describe(source, b24bg_main->default_app, b24bg_main->apps->nelts == 0);
@@ -137,10 +139,12 @@ int b24bg_status_handler(request_rec *r)
     if (!format) {
         return refuse(r, HTTP_BAD_REQUEST, "format: html, json, prometheus and text are allowed\n");
     }
-    snapshot = take_snapshot(r);
+    snapshot = take_snapshot(r, format->render == b24bg_render_text);
     if (format->render == b24bg_render_text && snapshot->level == B24BG_LEVEL_CRITICAL) {
         r->status = HTTP_SERVICE_UNAVAILABLE;
     }
+    /* A part of what changes all the time would be a 206 that fits to nothing, and hide a 503. */
+    apr_table_unset(r->headers_in, "Range");
     ap_set_content_type_ex(r, format->type, 1);
     apr_table_setn(r->headers_out, "Content-Security-Policy", CSP);
     apr_table_setn(r->headers_out, "Referrer-Policy", "no-referrer");
@@ -156,9 +160,9 @@ static int add_section(request_rec *r, int flags)
         return DECLINED;
     }
     if (flags & AP_STATUS_SHORT) {
-        b24bg_render_auto(take_snapshot(r), send_piece, r);
+        b24bg_render_auto(take_snapshot(r, 1), send_piece, r);
     } else {
-        b24bg_render_section(take_snapshot(r), send_piece, r);
+        b24bg_render_section(take_snapshot(r, 1), send_piece, r);
     }
     return OK;
 }

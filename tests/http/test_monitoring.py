@@ -46,6 +46,7 @@ REGISTERED = f"b24bg_registered{PORTAL}}}"
 BUDGET = {f"b24bg_budget_limit{LABELS}}}": "10x20",
           f'b24bg_budget_used{PORTAL},source="server"}}': "1x20"}
 BROWSER = f'b24bg_budget_used{PORTAL},source="browser"}}'
+TOLD = f'b24bg_budget_used{PORTAL},source="portal"}}'
 LOST_TEXTS = {"exp_annotations": {
     "summary": "telephony is not registered at portal m",
     "description": "The background worker is not loaded there. The status page says what is done "
@@ -64,6 +65,13 @@ RULE_TESTS = {
     "lost, then uninstalled": rule_test(LOST, {REGISTERED: "1x4 0x2 " + "NaN " * 15}, "15m", []),
     "nearly used": rule_test(USED, BUDGET | {BROWSER: "8x20"}, "10m",
                              [alert(severity="warning") | USED_TEXTS]),
+    "the portal has counted less": rule_test(USED, BUDGET | {TOLD: "7x20", BROWSER: "9x20"}, "10m",
+                                             []),
+    "the portal has counted more": rule_test(USED, BUDGET | {TOLD: "8x20", BROWSER: "2x20"}, "10m",
+                                             [alert(severity="warning") | USED_TEXTS]),
+    "a server alone": rule_test(USED, BUDGET | {f'b24bg_budget_used{PORTAL},source="server"}}':
+                                                "8x20"}, "10m",
+                                [alert(severity="warning") | USED_TEXTS]),
     "not yet": rule_test(USED, BUDGET | {BROWSER: "7x20"}, "10m", []),
 }
 

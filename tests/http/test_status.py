@@ -113,6 +113,13 @@ def test_head(shown):
     assert answer.headers["Content-Type"] == TYPES["text"]
 
 
+def test_range_is_ignored(shown):
+    show(shown, "lost")
+    for form, status in ("html", 200), ("text", 503):
+        answer = shown.ask("GET", f"/b24bg-status?format={form}", headers={"Range": "bytes=0-0"})
+        assert answer.status == status and len(answer.body) > 10
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
 def test_other_methods(shown, method):
     answer = shown.ask(method, "/b24bg-status", "x" * 100 if method == "POST" else None)

@@ -98,7 +98,7 @@ static int occurrences(const char *text, const char *part)
 /* A table with one app in row 0 whose background task has just run. */
 static b24bg_render_source_t source_of(b24bg_table_t *table)
 {
-    b24bg_render_source_t source = {table, {{0}}, 1, NOW};
+    b24bg_render_source_t source = {table, {{0}}, 1, NOW, 0};
     b24bg_table_health_t health = {NOW, 1, 3, 2, 1};
 
     assert_int_equal(b24bg_table_app(table, "telephony"), 0);
@@ -264,9 +264,11 @@ static void test_never_registered(void **state)
 
 /* Background task, store */
 
+#define NEVER APR_INT64_MAX
+
 static const struct health {
     const char *name;
-    apr_interval_time_t last_run; /* before NOW; -1: never */
+    apr_interval_time_t last_run; /* seconds before NOW */
     int store_up, has_task;
     const char *text, *html, *task, *store, *journal;
 } healths[] = {
@@ -276,14 +278,19 @@ static const struct health {
      "NaN", "NaN"},
     {"dead for days", 3 * 86400, 1, 1, "WARNING the background task has not run for 3 days",
      "so what is shown is what it knew then", "dead", "NaN", "NaN"},
+    {"ahead", -60, 1, 1, "OK ", "<td>up</td>", "running", "1", "3"},
+    {"clock set back", -61, 1, 1,
+     "WARNING the background task has not run since the clock was set back, so", "role=\"alert\"",
+     "dead", "NaN", "NaN"},
+    {"not tried yet", 0, -1, 1, "OK ", "not tried yet", "running", "NaN", "3"},
     {"store down", 1, 0, 1, "WARNING the store is down", "<td>down</td>", "running", "0", "3"},
     {"dead, store down", 100, 0, 1,
      "WARNING the background task has not run for 100 s, so what "
      "is shown is what it knew then; the store is down",
      "<td>down</td>", "dead", "NaN", "NaN"},
-    {"never", -1, -1, 1, "UNKNOWN the background task has not run yet", "not tried yet", "never",
+    {"never", NEVER, -1, 1, "UNKNOWN the background task has not run yet", "not tried yet", "never",
      "NaN", "NaN"},
-    {"none", -1, -1, 0, "OK loads are served and counted; no app has a B24bgClient\n",
+    {"none", NEVER, -1, 0, "OK loads are served and counted; no app has a B24bgClient\n",
      "no app has a B24bgClient", "none", NULL, NULL},
 };
 
@@ -295,7 +302,7 @@ static void test_health(void **state)
     b24bg_table_health_t health = {0, row->store_up, 3, 2, 1};
     const char *metrics;
 
-    health.last_run = row->last_run < 0 ? 0 : NOW - apr_time_from_sec(row->last_run);
+    health.last_run = row->last_run == NEVER ? 0 : NOW - apr_time_from_sec(row->last_run);
     b24bg_table_set_health(table, &health);
     source.has_task = row->has_task;
     assert_int_equal(strncmp(written(b24bg_render_text, &source), row->text, strlen(row->text)), 0);
@@ -304,6 +311,12 @@ static void test_health(void **state)
         json_string_value(json_object_get(json_object_get(json(&source), "health"), "task")),
         row->task);
     metrics = written(b24bg_render_prometheus, &source);
+    if (row->store && strcmp(row->store, "NaN") != 0) {
+        assert_holds(written(b24bg_render_auto, &source),
+                     apr_psprintf(unit_pool, "\nB24bgStoreUp: %s\n", row->store));
+    } else {
+        assert_lacks(written(b24bg_render_auto, &source), "B24bgStoreUp");
+    }
     if (row->store) {
         assert_holds(metrics, apr_psprintf(unit_pool, "\nb24bg_store_up %s\n", row->store));
         assert_holds(metrics,
@@ -340,12 +353,14 @@ static void test_budget(void **state)
     assert_holds(html, "6 of 10, by browser<small>server: 1</small>");
     assert_holds(written(b24bg_render_prometheus, &source),
                  "portal=\"00000000000000000000000000000001\",source=\"browser\"} 6\n");
+    assert_lacks(written(b24bg_render_prometheus, &source), "source=\"portal\"} 0\nb24bg_budget_l");
+    assert_int_equal(occurrences(written(b24bg_render_prometheus, &source), "\nb24bg_budget_used{"),
+                     2);
     assert_holds(written(b24bg_render_json, &source),
                  "\"budget_used\":{\"portal\":0,\"browser\":6,\"server\":1},"
                  "\"budget_source\":\"browser\"");
     source.now = NOW + 2 * DAY; /* the window is over */
-    assert_holds(written(b24bg_render_prometheus, &source),
-                 "portal=\"00000000000000000000000000000001\",source=\"browser\"} 0\n");
+    assert_lacks(written(b24bg_render_prometheus, &source), "\nb24bg_budget_used{");
 }
 
 static void test_more_than_the_budget(void **state)
@@ -477,6 +492,14 @@ static void test_unknown_portals(void **state)
     assert_int_equal(occurrences(written(b24bg_render_prometheus, &source),
                                  "\nb24bg_last_load_timestamp_seconds{"),
                      51);
+    source.apps[0].has_client = 1;
+    assert_int_equal(occurrences(written(b24bg_render_prometheus, &source),
+                                 "\nb24bg_last_load_timestamp_seconds{"),
+                     1);
+    source.known_only = 1;
+    assert_int_equal(b24bg_render_snapshot(unit_pool, &source)->portals->nelts, 1);
+    source.apps[0].listed = 0;
+    assert_holds(written(b24bg_render_prometheus, &source), "\nb24bg_portals 51\n");
 }
 
 static void test_events(void **state)
@@ -572,6 +595,7 @@ static void test_every_metric_is_there(void **state)
 
     (void)state;
     assert_int_equal(b24bg_table_know(table, &portal), 1);
+    b24bg_table_budget_add(table, place_of(table, 1, 0), B24BG_BUDGET_BROWSER, NOW);
     all = written(b24bg_render_prometheus, &source);
     for (i = 0; i < B24BG_METRIC_COUNT; i++) {
         const char *at = strstr(all, apr_psprintf(unit_pool, "# TYPE %s %s\n%s", metrics[i].name,
@@ -617,7 +641,7 @@ static void test_apps(void **state)
 static void test_nothing(void **state)
 {
     const struct format *format = *state;
-    b24bg_render_source_t source = {NULL, {{0}}, 0, NOW};
+    b24bg_render_source_t source = {NULL, {{0}}, 0, NOW, 0};
     const char *text = written(format->render, &source);
 
     assert_true(strlen(text) > 10);
