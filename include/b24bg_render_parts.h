@@ -50,6 +50,8 @@ void b24bg_words_state(b24bg_out_t *out, const b24bg_render_portal_t *portal);
 /* What the module does next. */
 void b24bg_words_next(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
                       const b24bg_render_portal_t *portal);
+/* Why, of "blocked"; of others, and where nobody knows, "". Static. */
+const char *b24bg_event_reason(const b24bg_shown_event_t *event);
 void b24bg_words_event(b24bg_out_t *out, const b24bg_shown_event_t *event);
 void b24bg_words_problem(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
                          const b24bg_render_problem_t *problem);

@@ -414,7 +414,7 @@ const char *b24bg_shown_event_name(int event);
 typedef struct {
     apr_time_t at;   /* to the second */
     int event;       /* b24bg_shown_event_e */
-    unsigned number; /* that goes with it; at most 65,535 */
+    unsigned number; /* of BUDGET and BLOCKED, else 0; at most 65,535 */
 } b24bg_shown_event_t;
 
 /* Replaces the events of a place by the last B24BG_TABLE_EVENTS of these, oldest first; those that

@@ -122,6 +122,19 @@ static void write_registered(b24bg_out_t *out, snapshot_t *snapshot, portal_t *p
     end_cell(out);
 }
 
+/* The problem of a row that its state does not tell of, in the cell that it is about. */
+static void write_warning(b24bg_out_t *out, portal_t *portal, b24bg_problem_e problem,
+                          const char *text)
+{
+    if (portal->problems & 1U << problem) {
+        raw(out, "<small class=\"");
+        raw(out, b24bg_level_name(b24bg_problem_level(problem)));
+        raw(out, "\"><b>");
+        raw(out, text);
+        raw(out, "</b></small>");
+    }
+}
+
 /* The bar's name is what a screen reader says before its value. */
 static void write_meter(b24bg_out_t *out, portal_t *portal, apr_uint64_t limit, unsigned used)
 {
@@ -159,6 +172,7 @@ static void write_slow(b24bg_out_t *out, portal_t *portal)
     }
     raw(out, ", by ");
     raw(out, b24bg_budget_source_name(portal->best));
+    write_warning(out, portal, B24BG_PROBLEM_BUDGET, "over half is used");
     for (source = (int)portal->best + 1; source < B24BG_BUDGET_COUNT; source++) {
         if (portal->budgets[source].start) {
             raw(out, "<small>");
@@ -188,6 +202,7 @@ static void write_last(b24bg_out_t *out, snapshot_t *snapshot, portal_t *portal)
     } else {
         raw(out, "no token");
     }
+    write_warning(out, portal, B24BG_PROBLEM_TOKEN, "not refreshed for long");
     end_cell(out);
 }
 

@@ -214,10 +214,15 @@ static void write_events(json_t *json, const b24bg_render_portal_t *portal)
 
     begin(json, "events", "[");
     for (i = 0; i < portal->event_count; i++) {
+        const b24bg_shown_event_t *event = &portal->events[i];
         begin(json, NULL, "{");
-        moment(json, "at", portal->events[i].at);
-        string(json, "event", b24bg_shown_event_name(portal->events[i].event));
-        number(json, "number", portal->events[i].number);
+        moment(json, "at", event->at);
+        string(json, "event", b24bg_shown_event_name(event->event));
+        if (event->event == B24BG_SHOWN_EVENT_BUDGET) {
+            number(json, "number", event->number);
+        } else if (event->event == B24BG_SHOWN_EVENT_BLOCKED) {
+            string(json, "reason", b24bg_event_reason(event));
+        }
         end(json, "}");
     }
     end(json, "]");

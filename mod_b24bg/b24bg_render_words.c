@@ -199,16 +199,22 @@ static const char *const events[] = {
 _Static_assert(sizeof(events) / sizeof(events[0]) == B24BG_SHOWN_EVENT_COUNT,
                "words for each event");
 
+const char *b24bg_event_reason(const b24bg_shown_event_t *event)
+{
+    int has_reason =
+        event->event == B24BG_SHOWN_EVENT_BLOCKED && event->number < B24BG_BLOCKED_COUNT;
+
+    return has_reason ? b24bg_registration_reason_name((b24bg_registration_reason_e)event->number)
+                      : "";
+}
+
 void b24bg_words_event(b24bg_out_t *out, const b24bg_shown_event_t *event)
 {
     if (event->event == B24BG_SHOWN_EVENT_BUDGET) {
         b24bg_out_number(out, event->number);
     }
     b24bg_out_text(out, events[event->event]);
-    if (event->event == B24BG_SHOWN_EVENT_BLOCKED && event->number < B24BG_BLOCKED_COUNT) {
-        b24bg_out_text(out,
-                       b24bg_registration_reason_name((b24bg_registration_reason_e)event->number));
-    }
+    b24bg_out_text(out, b24bg_event_reason(event));
 }
 
 /* The whole */

@@ -8,14 +8,17 @@
 /* Events read at once: 20 for each place, and of very large tables the newest. */
 #define READ_MOST 65536
 
-/* The number that goes with an event: of "blocked" the reason its detail begins with, of others the
- * number. */
+/* The number that goes with an event: of "blocked" the reason its detail begins with, of "budget"
+ * the slow loads. What else begins with a digit is a date, or what a portal said. */
 static unsigned number_of(apr_pool_t *pool, int event, const char *detail)
 {
     int reason;
 
-    if (event != B24BG_SHOWN_EVENT_BLOCKED) {
+    if (event == B24BG_SHOWN_EVENT_BUDGET) {
         return apr_isdigit(*detail) ? (unsigned)apr_atoi64(detail) & 0xffff : 0;
+    }
+    if (event != B24BG_SHOWN_EVENT_BLOCKED) {
+        return 0;
     }
     reason =
         b24bg_registration_reason_by_name(apr_pstrmemdup(pool, detail, strcspn(detail, ":; ")));

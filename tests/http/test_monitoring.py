@@ -136,6 +136,9 @@ def test_the_monitor_command(serve):
     show(server, "lost", member_id=member_id)
     code, output = monitor(server)
     assert code == 2 and output.startswith("CRITICAL default a.example: lost")
+    show(server, "bound", member_id=member_id)
+    show(server, "lost", domain="a|\\n\\c.example")
+    assert monitor(server)[1].startswith("CRITICAL default a\\n\\c.example: lost")
     server.stop()
     assert monitor(server)[0] == 3
 
@@ -181,7 +184,7 @@ def fields(value, path=""):
 
 def test_json_is_as_described(serve):
     server = serve(MAIN + STATUS)
-    show(server, "lost", events="disabled")
+    show(server, "lost", events="disabled,blocked,budget")
     text = README.split("JSON has more.")[1].split("\n### ")[0]
     described = {path for cell in re.findall(r"^\| (`[^|]*`) \|", text, re.M)
                  for path in re.findall("`([^`]+)`", cell)}

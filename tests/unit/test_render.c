@@ -343,6 +343,7 @@ static void test_budget(void **state)
     }
     b24bg_table_budget_add(table, place, B24BG_BUDGET_SERVER, NOW - MINUTE);
     assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 1 registered\n");
+    assert_lacks(written(b24bg_render_html, &source), "over half is used");
     b24bg_table_budget_add(table, place, B24BG_BUDGET_BROWSER, NOW);
     assert_string_equal(written(b24bg_render_text, &source),
                         "WARNING telephony " DOMAIN
@@ -350,7 +351,9 @@ static void test_budget(void **state)
     html = written(b24bg_render_html, &source);
     assert_holds(html, "<meter min=\"0\" max=\"10\" low=\"5\" high=\"8\" optimum=\"0\" value=\"6\" "
                        "aria-label=\"Slow loads of " DOMAIN ", counted by the browser\">");
-    assert_holds(html, "6 of 10, by browser<small>server: 1</small>");
+    assert_holds(html,
+                 "6 of 10, by browser<small class=\"WARNING\"><b>over half is used</b></small>"
+                 "<small>server: 1</small>");
     assert_holds(written(b24bg_render_prometheus, &source),
                  "portal=\"00000000000000000000000000000001\",source=\"browser\"} 6\n");
     assert_lacks(written(b24bg_render_prometheus, &source), "source=\"portal\"} 0\nb24bg_budget_l");
@@ -396,7 +399,8 @@ static void test_tokens(void **state)
     assert_holds(written(b24bg_render_prometheus, &source),
                  "\nb24bg_token_age_seconds{app=\"telephony\",portal="
                  "\"00000000000000000000000000000001\"} 12960001\n");
-    assert_holds(written(b24bg_render_html, &source), "150 days</td>");
+    assert_holds(written(b24bg_render_html, &source),
+                 "150 days<small class=\"WARNING\"><b>not refreshed for long</b></small></td>");
 }
 
 static void test_personal_place(void **state)
@@ -525,7 +529,10 @@ static void test_events(void **state)
                  "<li>22:13 registered again</li>\n<li>22:13 5 slow loads</li>\n"
                  "<li>22:13 blocked: payment</li>\n<li>22:13 blocked: </li>\n");
     assert_holds(written(b24bg_render_json, &source),
-                 "{\"at\":1700000000,\"event\":\"budget\",\"number\":5}");
+                 "{\"at\":1700000000,\"event\":\"rebound\"},"
+                 "{\"at\":1700000000,\"event\":\"budget\",\"number\":5},"
+                 "{\"at\":1700000000,\"event\":\"blocked\",\"reason\":\"payment\"},"
+                 "{\"at\":1700000000,\"event\":\"blocked\",\"reason\":\"\"}]");
 }
 
 /* Apps and histograms */
