@@ -555,7 +555,7 @@ static void test_histograms(void **state)
     (void)state;
     for (i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
         b24bg_table_request_t request = accepted(place, NOW);
-        b24bg_table_beacon_t beacon = {place, 0, times[i], i == 3, 0, NOW};
+        b24bg_table_beacon_t beacon = {place, 0, times[i], i == 3, 0, NOW, NOW};
         request.server_time = times[i];
         b24bg_table_count(table, &request);
         b24bg_table_count_beacon(table, &beacon, &rule);
