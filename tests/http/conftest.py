@@ -13,6 +13,8 @@ from bitrix import Bitrix, Postgres
 
 # A run that is told to end stops its servers on its way out.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=MODES)

@@ -256,6 +256,7 @@ def test_the_page_knows_what_to_tell(serve, name):
 
 def test_the_limit_is_that_of_the_app(serve):
     server = serve(app("B24bgSlowLimit 600ms 3") + MAIN)
+    server.expect("B24BG0108")
     member_id = new_id()
     tags = [load(server, member_id).tag for _ in range(2)]
     with server.counting({requests("beacon", "ok", "one"): 2, slow_loads("one"): 1,
