@@ -1,7 +1,5 @@
 /* b24bg_rest: protocol.md 4.2, 4.4, 4.12, 5.1, 5.2, 5.5, 6.3. */
-#include "unit.h"
-
-#include "b24bg_rest.h"
+#include "rest.h"
 
 #include <apr_strings.h>
 
@@ -32,19 +30,6 @@ static void make_app(void)
     app.client_secret = "s3cr&t+=% /\xC3\xA9";
     app.auth_servers = servers;
     app.portals = apr_array_make(unit_pool, 4, sizeof(const char *));
-}
-
-/* The body ends where its memory ends, but for the NUL that http promises. */
-static b24bg_http_answer_t answer_of(int status, const char *body, apr_size_t length)
-{
-    b24bg_http_answer_t answer = {B24BG_HTTP_ANSWERED, 0, NULL, 0, NULL, ""};
-    char *copy = unit_copy(body, length, 1);
-
-    copy[length] = '\0';
-    answer.status = status;
-    answer.body = copy;
-    answer.length = length;
-    return answer;
 }
 
 static b24bg_rest_result_t classify(int status, const char *body)

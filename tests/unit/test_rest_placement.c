@@ -1,8 +1,7 @@
 /* b24bg_rest_placement: protocol.md 4.2 to 4.8, 4.12. */
-#include "unit.h"
+#include "rest.h"
 
 #include "b24bg_form.h"
-#include "b24bg_rest.h"
 
 #include <apr_strings.h>
 
@@ -32,19 +31,6 @@ static b24bg_rest_portal_t make_portal(void)
     app.auth_servers = apr_array_make(unit_pool, 1, sizeof(const char *));
     app.portals = apr_array_make(unit_pool, 1, sizeof(const char *));
     return portal;
-}
-
-/* The body ends where its memory ends, but for the NUL that http promises. */
-static b24bg_http_answer_t answer_of(int status, const char *body, apr_size_t length)
-{
-    b24bg_http_answer_t answer = {B24BG_HTTP_ANSWERED, 0, NULL, 0, NULL, ""};
-    char *copy = unit_copy(body, length, 1);
-
-    copy[length] = '\0';
-    answer.status = status;
-    answer.body = copy;
-    answer.length = length;
-    return answer;
 }
 
 static const char *changed(const char *sample, const char *from, const char *to)
