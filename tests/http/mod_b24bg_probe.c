@@ -301,9 +301,6 @@ static int handler(request_rec *r)
     if (r->args && strncmp(r->args, "tag=", 4) == 0) {
         return print_tag(r, retained->table);
     }
-    if (r->args && strncmp(r->args, "tag=", 4) == 0) {
-        return print_tag(r, retained->table);
-    }
     for (row = 0; row < B24BG_TABLE_APPS_MAX; row++) {
         if (b24bg_table_read_app(retained->table, r->pool, row, &counts)) {
             print_app(r, &counts);
