@@ -241,6 +241,11 @@ class PortalServer(Server):
         """After a start: until then no key is dead; needs PROBE_LOCATION."""
         self.wait_for(lambda: b"keys are read" in self.request("GET", "/probe")[2], "read the keys")
 
+    def wait_key(self, key):
+        """Until it is live here; another machine made it. Needs PROBE_LOCATION."""
+        self.wait_for(lambda: self.request("GET", f"/probe?find={key_hash(key)}")[2] == b"live 1\n",
+                      "know the key")
+
     def make_key(self, portal, app=NAME):
         """A live key for the error URL, as a registration has one; needs PROBE_LOCATION."""
         key = samples.new_secret()

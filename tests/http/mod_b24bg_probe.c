@@ -1,9 +1,10 @@
 /* Test module: prints the shared table of mod_b24bg as text, one count a line, makes keys of error
  * URLs live, tags of beacons that are older than they are, and has rows shown that no portal stands
- * behind:
+ * behind; `find` tells whether a key is live:
  *
  *     /probe?put=<hash of the key>&app=<name>&member_id=<32 hex digits>&domain=<host>
  *     /probe?drop=<hash of the key>
+ *     /probe?find=<hash of the key>
  *     /probe?tag=<seconds>&app=<name>&member_id=<32 hex digits>
  *     /probe?show=<state>&app=...&member_id=...&domain=...[&reason=][&slow=][&events=<words>]
  *     /probe?dead=<seconds>
@@ -280,6 +281,14 @@ static int print_tag(request_rec *r, b24bg_table_t *table)
     return OK;
 }
 
+static int print_live(request_rec *r, b24bg_table_t *table, const char *key_hash)
+{
+    b24bg_portal_ref_t place;
+
+    ap_rprintf(r, "live %d\n", b24bg_table_key_find(table, key_hash, &place));
+    return OK;
+}
+
 static int handler(request_rec *r)
 {
     retained_t *retained;
@@ -300,6 +309,9 @@ static int handler(request_rec *r)
     }
     if (r->args && strncmp(r->args, "tag=", 4) == 0) {
         return print_tag(r, retained->table);
+    }
+    if (r->args && strncmp(r->args, "find=", 5) == 0) {
+        return print_live(r, retained->table, r->args + 5);
     }
     for (row = 0; row < B24BG_TABLE_APPS_MAX; row++) {
         if (b24bg_table_read_app(retained->table, r->pool, row, &counts)) {
