@@ -9,9 +9,12 @@ import pytest
 from conftest import Chromium, World, wait_for
 
 # A worker as the tests want it: BX24.js after load, then `code`, with say(name, value) to tell us.
+# One thing is said at a time: requests that are under way together arrive in any order.
 WORKER = """<!DOCTYPE html><title>worker</title><script>
+let last = Promise.resolve();
 function say(name, value) {{
-    fetch("/said", {{method: "POST", body: JSON.stringify({{name, value}})}});
+    const body = JSON.stringify({{name, value}});
+    last = last.then(() => fetch("/said", {{method: "POST", body}}));
 }}
 function attach(url, then) {{
     const script = document.createElement("script");
