@@ -277,18 +277,13 @@ typedef struct {
     int failed_scripts;
     apr_time_t now;
     apr_time_t rendered; /* when the page was written: the server's word, as load_time is not */
+    apr_interval_time_t slow_limit; /* a load that takes longer is slow; 0: do not judge */
 } b24bg_table_beacon_t;
-
-/* B24bgSlowLimit. */
-typedef struct {
-    apr_interval_time_t limit; /* slower than this is slow; 0: do not judge */
-} b24bg_budget_rule_t;
 
 /* Counts by weight in the app's histogram and as beacons of the place; nothing in a place that is
  * stale. A slow load is one of BROWSER, sampled or not: in the app, and in the place's budget if
  * the registration is as old. */
-void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon,
-                              const b24bg_budget_rule_t *rule);
+void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon);
 
 /* An installation that was verified, or not. Background task only. */
 void b24bg_table_count_install(b24bg_table_t *table, int app, int verified);
@@ -344,7 +339,7 @@ void b24bg_table_budget_told(b24bg_table_t *table, b24bg_portal_ref_t portal, un
  * it either, for its page reports it for the row that is gone. To the second. */
 void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t since);
 /* The same for a registration that another machine has made: ends the windows that began before
- * it was `bound`. */
+ * it was `bound`, and charges what began since. Doing it again for the same one changes nothing. */
 void b24bg_table_budget_bound(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t bound);
 /* For surviving a restart of the machine: store -> table. Where the place has had no window of that
  * source, it has the stored one; one that loads have begun since is a part of the stored one, if

@@ -149,6 +149,9 @@ void b24bg_table_budget_bound(b24bg_table_t *table, b24bg_portal_ref_t portal, a
     b24bg_table_place_t *place = b24bg_table_held(table, portal);
     int source;
 
+    if (place && place->budget_since < b24bg_table_seconds(bound)) {
+        place->budget_since = b24bg_table_seconds(bound);
+    }
     for (source = 0; place && source < B24BG_BUDGET_COUNT; source++) {
         apr_uint64_t word = b24bg_counter_read(&place->budgets[source]);
         while (unpack(word).start < b24bg_table_seconds(bound) &&

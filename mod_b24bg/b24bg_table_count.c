@@ -162,8 +162,7 @@ void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *reques
     }
 }
 
-void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon,
-                              const b24bg_budget_rule_t *rule)
+void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon)
 {
     b24bg_table_app_t *app = &table->apps[beacon->app];
     b24bg_table_place_t *place = b24bg_table_held(table, beacon->portal);
@@ -182,7 +181,7 @@ void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *
     if (place) {
         b24bg_counter_add(&place->beacons, weight);
     }
-    if (rule->limit > 0 && time > rule->limit) {
+    if (beacon->slow_limit > 0 && time > beacon->slow_limit) {
         place = charged(place, beacon->rendered);
         b24bg_table_slow(table, beacon->app, place, B24BG_BUDGET_BROWSER, beacon->now);
     }

@@ -288,7 +288,7 @@ static void confirm_key(job_t *job)
     }
     row->key_hash = row->next_key_hash;
     row->next_key_hash = "";
-    row->bound = job->task->now;
+    row->bound = row->checked;
 }
 
 static void note_answer(job_t *job, b24bg_registration_event_e event,

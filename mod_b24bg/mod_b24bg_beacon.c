@@ -56,8 +56,7 @@ static int is_new(const b24bg_request_t *request, const b24bg_beacon_report_t *r
 static void count(request_rec *r, b24bg_request_t *request, const b24bg_beacon_report_t *report,
                   const b24bg_beacon_subject_t *subject)
 {
-    const b24bg_budget_rule_t rule = {request->app->slow_limit};
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0, 0};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0, 0, 0};
 
     beacon.portal.slot = subject->slot;
     beacon.portal.generation = subject->generation;
@@ -67,9 +66,10 @@ static void count(request_rec *r, b24bg_request_t *request, const b24bg_beacon_r
     beacon.failed_scripts = report->failed;
     beacon.now = apr_time_now();
     beacon.rendered = subject->rendered;
+    beacon.slow_limit = request->app->slow_limit;
     request->load_ms = report->load_ms;
     request->count.reason = B24BG_REASON_ACCEPTED;
-    b24bg_table_count_beacon(b24bg_main->table, &beacon, &rule);
+    b24bg_table_count_beacon(b24bg_main->table, &beacon);
     b24bg_budget_warn(r, request->app, beacon.portal);
 }
 

@@ -548,17 +548,17 @@ static void test_histograms(void **state)
     b24bg_table_t *table = new_table(4);
     b24bg_render_source_t source = source_of(table);
     b24bg_portal_ref_t place = load(table, 1, NOW);
-    b24bg_budget_rule_t rule = {apr_time_from_sec(5)};
     const char *metrics;
     size_t i;
 
     (void)state;
     for (i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
         b24bg_table_request_t request = accepted(place, NOW);
-        b24bg_table_beacon_t beacon = {place, 0, times[i], i == 3, 0, NOW, NOW};
+        b24bg_table_beacon_t beacon = {place, 0,   times[i], i == 3,
+                                       0,     NOW, NOW,      apr_time_from_sec(5)};
         request.server_time = times[i];
         b24bg_table_count(table, &request);
-        b24bg_table_count_beacon(table, &beacon, &rule);
+        b24bg_table_count_beacon(table, &beacon);
     }
     metrics = written(b24bg_render_prometheus, &source);
     assert_holds(metrics,

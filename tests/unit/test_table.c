@@ -381,10 +381,9 @@ static void test_heir_starts_at_zero(void **state)
 {
     static const b24bg_shown_event_t event = {NOW, B24BG_SHOWN_EVENT_BOUND, 1};
     static const b24bg_shown_t bound = {1, 1, 1, NOW, NOW, NOW, NOW, NOW};
-    static const b24bg_budget_rule_t rule = {1};
     b24bg_table_t *table = new_table(1);
     b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW);
-    b24bg_table_beacon_t beacon = {request.portal, 0, 2, 0, 0, NOW, NOW};
+    b24bg_table_beacon_t beacon = {request.portal, 0, 2, 0, 0, NOW, NOW, 1};
     b24bg_portal_counts_t expected;
     b24bg_portal_counts_t portal;
     b24bg_portal_ref_t heir;
@@ -396,7 +395,7 @@ static void test_heir_starts_at_zero(void **state)
     request.slow_limit = 1;
     request.server_time = 2;
     b24bg_table_count(table, &request);
-    b24bg_table_count_beacon(table, &beacon, &rule);
+    b24bg_table_count_beacon(table, &beacon);
     b24bg_table_budget_told(table, request.portal, 5, NOW);
     b24bg_table_show(table, request.portal, &bound);
     b24bg_table_show_events(table, request.portal, &event, 1);

@@ -202,29 +202,39 @@ static void test_story(void **state)
     assert_int_equal(b24bg_budget_best(counts.budgets), row->best);
 }
 
+typedef struct {
+    const char *name;
+    void (*bound)(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t since);
+} maker_t;
+
+static const maker_t makers[] = {
+    {"bound here", b24bg_table_budget_reset},
+    {"bound by another machine", b24bg_table_budget_bound},
+};
+
 /* Loads that the portal's pages began before the registration was made are reported for the one
  * that was there, whenever they are over: of the app, not of this budget. */
 static void test_loads_older_than_the_registration(void **state)
 {
-    static const b24bg_budget_rule_t rule = {5 * APR_USEC_PER_SEC};
+    const maker_t *maker = *state;
     b24bg_table_t *table = new_table(1);
     b24bg_portal_ref_t portal = load(table, 1, START);
     b24bg_table_request_t request = accepted(portal, at(110));
-    b24bg_table_beacon_t beacon = {portal, 0, 0, 0, 0, at(110), 0};
+    b24bg_table_beacon_t beacon = {portal, 0, 0, 0, 0, at(110), 0, 5 * APR_USEC_PER_SEC};
     b24bg_portal_counts_t counts;
     b24bg_app_counts_t app;
     int began;
 
-    (void)state;
     b24bg_table_app(table, "default");
-    request.slow_limit = rule.limit;
+    request.slow_limit = beacon.slow_limit;
     tell(table, portal, "b@0 s@1");
-    b24bg_table_budget_reset(table, portal, at(100));
+    maker->bound(table, portal, at(100));
+    b24bg_table_budget_bound(table, portal, at(99)); /* an older one is no news */
     for (began = 97; began <= 102; began++) {
         request.server_time = beacon.load_time = at(110) - at(began);
         beacon.rendered = at(began);
         b24bg_table_count(table, &request);
-        b24bg_table_count_beacon(table, &beacon, &rule);
+        b24bg_table_count_beacon(table, &beacon);
     }
     counts = read_place(table, 1, at(110));
     b24bg_table_read_app(table, unit_pool, 0, &app);
@@ -237,15 +247,15 @@ static void test_loads_older_than_the_registration(void **state)
 /* Another portal in the same place knows nothing of it. */
 static void test_a_place_given_away(void **state)
 {
-    static const b24bg_budget_rule_t rule = {5 * APR_USEC_PER_SEC};
     b24bg_table_t *table = new_table(1);
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, 6 * APR_USEC_PER_SEC, 0, 0, at(1), at(1)};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0,     6 * APR_USEC_PER_SEC, 0, 0,
+                                   at(1),  at(1), 5 * APR_USEC_PER_SEC};
 
     (void)state;
     b24bg_table_app(table, "default");
     b24bg_table_budget_reset(table, load(table, 1, START), at(100));
     beacon.portal = load(table, 2, at(1));
-    b24bg_table_count_beacon(table, &beacon, &rule);
+    b24bg_table_count_beacon(table, &beacon);
     assert_int_equal(read_place(table, 1, at(1)).budgets[B24BG_BUDGET_BROWSER].used, 1);
 }
 
@@ -589,7 +599,7 @@ static void test_threads(void **state)
 int main(void)
 {
     UNIT_ADD_ROWS(test_story, stories);
-    UNIT_ADD(test_loads_older_than_the_registration);
+    UNIT_ADD_ROWS(test_loads_older_than_the_registration, makers);
     UNIT_ADD(test_a_place_given_away);
     UNIT_ADD(test_model);
     UNIT_ADD(test_counts_stop_at_their_bound);

@@ -305,8 +305,6 @@ static void test_silence_is_reported_once(void **state)
 
 #define LIMIT (5 * APR_USEC_PER_SEC)
 
-static const b24bg_budget_rule_t rule = {LIMIT};
-
 typedef struct {
     const char *name;
     apr_interval_time_t time;
@@ -343,14 +341,14 @@ static void check_beacon(const beacon_row_t *row, int sampled)
 {
     apr_uint64_t weight = sampled ? 100 : 1;
     b24bg_table_t *table = new_table(1);
-    b24bg_table_beacon_t beacon = {load(table, 1, NOW), 1, row->time, sampled, 3, NOW, NOW};
+    b24bg_table_beacon_t beacon = {load(table, 1, NOW), 1, row->time, sampled, 3, NOW, NOW, LIMIT};
     b24bg_portal_counts_t portal;
     b24bg_app_counts_t app;
     int i;
 
     b24bg_table_app(table, "other");
     b24bg_table_app(table, "this");
-    b24bg_table_count_beacon(table, &beacon, &rule);
+    b24bg_table_count_beacon(table, &beacon);
     b24bg_table_read_app(table, unit_pool, 1, &app);
     for (i = 0; i < B24BG_LOAD_TIME_BUCKETS; i++) {
         assert_int_equal(app.load_time[i], i == row->bucket ? weight : 0);
@@ -377,7 +375,7 @@ static void test_beacon_without_place(void **state)
 {
     b24bg_table_t *table = new_table(1);
     b24bg_portal_ref_t places[] = {load(table, 1, NOW), {0, 0}, {2, 2}, {APR_UINT32_MAX, 2}};
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, LIMIT + 1, 0, 0, NOW, NOW};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, LIMIT + 1, 0, 0, NOW, NOW, LIMIT};
     b24bg_portal_counts_t portal;
     b24bg_app_counts_t app;
     size_t i;
@@ -387,7 +385,7 @@ static void test_beacon_without_place(void **state)
     load(table, 2, NOW + 1); /* has the place of the first by now */
     for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         beacon.portal = places[i];
-        b24bg_table_count_beacon(table, &beacon, &rule);
+        b24bg_table_count_beacon(table, &beacon);
     }
     portal = read_place(table, 1, NOW);
     assert_int_equal(portal.beacons, 0);
@@ -399,10 +397,9 @@ static void test_beacon_without_place(void **state)
 
 static void test_no_limit(void **state)
 {
-    static const b24bg_budget_rule_t none = {0};
     b24bg_table_t *table = new_table(1);
     b24bg_table_request_t request = accepted(load(table, 1, NOW), NOW);
-    b24bg_table_beacon_t beacon = {request.portal, 0, 600000000, 0, 0, NOW, NOW};
+    b24bg_table_beacon_t beacon = {request.portal, 0, 600000000, 0, 0, NOW, NOW, 0};
     b24bg_app_counts_t app;
     int i;
 
@@ -410,7 +407,7 @@ static void test_no_limit(void **state)
     b24bg_table_app(table, "default");
     request.server_time = APR_INT64_MAX;
     b24bg_table_count(table, &request);
-    b24bg_table_count_beacon(table, &beacon, &none);
+    b24bg_table_count_beacon(table, &beacon);
     b24bg_table_read_app(table, unit_pool, 0, &app);
     for (i = 0; i < B24BG_BUDGET_COUNT; i++) {
         assert_int_equal(app.slow_loads[i], 0);

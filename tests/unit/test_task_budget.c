@@ -494,9 +494,8 @@ static void a_source_that_does_not_count_silences_nothing(void **state)
 
 static void serve(const char *member_id, int loads, int weight)
 {
-    const b24bg_budget_rule_t rule = {apr_time_from_sec(5)};
     b24bg_table_request_t load = {0};
-    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0, 0};
+    b24bg_table_beacon_t beacon = {{0, 0}, 0, 0, 0, 0, 0, 0, apr_time_from_sec(5)};
 
     load.app = beacon.app = world.app.row;
     load.portal = beacon.portal = place_of(member_id);
@@ -507,7 +506,7 @@ static void serve(const char *member_id, int loads, int weight)
     }
     for (; weight > 0; weight -= beacon.sampled ? B24BG_BEACON_SAMPLED_WEIGHT : 1) {
         beacon.sampled = weight >= B24BG_BEACON_SAMPLED_WEIGHT;
-        b24bg_table_count_beacon(world.config.table, &beacon, &rule);
+        b24bg_table_count_beacon(world.config.table, &beacon);
     }
 }
 

@@ -306,6 +306,34 @@ static void installed_is_bound(void **state)
     end();
 }
 
+/* A portal that answers late shows what it had when it was asked: loads since then are charged. */
+static void bound_is_as_old_as_the_question(void **state)
+{
+    const b24bg_store_registration_t *row;
+    apr_time_t asked;
+    int steps;
+
+    (void)state;
+    begin_portal();
+    install();
+    while (!portal.binds) {
+        step();
+        answer_next();
+    }
+    step();
+    asked = world.now;
+    for (steps = 0; steps < 30; steps++) {
+        world.now += APR_USEC_PER_SEC / 10;
+        step();
+    }
+    live(1);
+    agrees(0);
+    row = registration(0);
+    assert_int_equal(asked, row->bound);
+    assert_int_equal(asked, row->checked);
+    end();
+}
+
 static void lost_is_bound_again(void **state)
 {
     const char *before;
@@ -1471,6 +1499,7 @@ int main(void)
     UNIT_ADD(a_portal_that_cannot_be_asked_is_told);
     UNIT_ADD(a_changed_configuration_is_brought_about);
     UNIT_ADD(installed_is_bound);
+    UNIT_ADD(bound_is_as_old_as_the_question);
     UNIT_ADD(lost_is_bound_again);
     UNIT_ADD(a_notice_with_a_dead_key_asks_nothing);
     UNIT_ADD(notices_ask_at_most_once_in_ten_seconds);
