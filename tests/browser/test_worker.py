@@ -185,7 +185,7 @@ def test_what_delays_the_load_and_what_does_not(chromium: Chromium, workers: Wor
 
 
 def test_the_load_event_waits_for_nothing(
-        chromium: Chromium, workers: Workers, record_property: Callable[..., None]) -> None:
+        chromium: Chromium, workers: Workers, record_testsuite_property: Callable[..., None]) -> None:
     """While BX24.js takes 6 s, and a script behind it would, too."""
     workers.add("telephony", f"B24bgBX24 {workers.bx24_url}",
                 f"B24bgScript {workers.scripts}/late.js")
@@ -203,7 +203,7 @@ def test_the_load_event_waits_for_nothing(
     median = statistics.median(times)
     print(f"load event after the last byte: median {median:.1f} ms, "
           f"{min(times):.1f} to {max(times):.1f}")
-    record_property("load_event_ms", median)
+    record_testsuite_property("load_event_ms", median)
     assert 0 <= min(times) and median <= TO_LOAD
     workers.check_counts("telephony", loads=20)
 
