@@ -178,6 +178,8 @@ apr_array_header_t *b24bg_task_registrations(b24bg_task_t *task, apr_pool_t *poo
 int b24bg_task_registration_apply(b24bg_task_t *task, apr_pool_t *pool, const b24bg_task_app_t *app,
                                   b24bg_store_registration_t *registration,
                                   b24bg_registration_event_e event);
+/* 1: never begun, or no longer asked for by the configuration; nobody works on it. */
+int b24bg_task_is_retired(const b24bg_store_registration_t *registration);
 /* Starts what is due. */
 void b24bg_task_work_registrations(b24bg_task_t *task, apr_pool_t *scratch);
 /* 1: nothing is left to be done for it. */

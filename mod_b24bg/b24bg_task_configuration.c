@@ -4,53 +4,59 @@
 
 #include <string.h>
 
-/* Reads the app's registrations by "member_id user". */
+/* Reads the app's registrations, by portal: arrays of b24bg_store_registration_t. */
 static apr_hash_t *read_rows(b24bg_task_t *task, apr_pool_t *pool, const b24bg_task_app_t *app)
 {
     apr_array_header_t *rows;
-    apr_hash_t *by_name;
+    apr_hash_t *by_portal;
     int i;
 
     if (!b24bg_task_done(task,
                          b24bg_store_registrations(task->store, pool, app->name, NULL, &rows))) {
         return NULL;
     }
-    by_name = apr_hash_make(pool);
+    by_portal = apr_hash_make(pool);
     for (i = 0; i < rows->nelts; i++) {
         b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
-        const char *name = apr_psprintf(pool, "%s %" APR_INT64_T_FMT, row->member_id, row->user_id);
-        apr_hash_set(by_name, name, APR_HASH_KEY_STRING, row);
+        apr_array_header_t *those = apr_hash_get(by_portal, row->member_id, APR_HASH_KEY_STRING);
+        if (!those) {
+            those = apr_array_make(pool, 1, sizeof(*row));
+            apr_hash_set(by_portal, row->member_id, APR_HASH_KEY_STRING, those);
+        }
+        APR_ARRAY_PUSH(those, b24bg_store_registration_t) = *row;
     }
-    return by_name;
+    return by_portal;
 }
 
-/* 1 if the registration is there and was bound as it is configured now. One that was bound before
- * this was written down is taken to be. */
-static int is_as_configured(apr_pool_t *pool, const b24bg_task_app_t *app, apr_hash_t *rows,
-                            const char *member_id, apr_int64_t user)
+/* 1 if it was begun as it is configured now. One that was bound before this was written down is
+ * taken to be. */
+static int is_as_configured(apr_pool_t *pool, const b24bg_task_app_t *app,
+                            const b24bg_store_registration_t *row)
 {
-    const b24bg_store_registration_t *row = apr_hash_get(
-        rows, apr_psprintf(pool, "%s %" APR_INT64_T_FMT, member_id, user), APR_HASH_KEY_STRING);
-
-    return row && b24bg_registration_state_by_name(row->state) != B24BG_REGISTRATION_UNKNOWN &&
-           (!*row->urls || strcmp(row->urls, b24bg_task_urls(pool, app, user)) == 0);
+    return !b24bg_task_is_retired(row) &&
+           (!*row->urls || strcmp(row->urls, b24bg_task_urls(pool, app, row->user_id)) == 0);
 }
 
-static int fits(apr_pool_t *pool, const b24bg_task_app_t *app, apr_hash_t *rows,
-                const char *member_id)
+/* `rows`: of one portal, NULL if it has none. */
+static int fits(apr_pool_t *pool, const b24bg_task_app_t *app, const apr_array_header_t *rows)
 {
+    int wanted = 0;
     int i;
 
-    for (i = 0; i < app->users->nelts; i++) {
-        apr_int64_t user = APR_ARRAY_IDX(app->users, i, apr_int64_t);
-        if (!is_as_configured(pool, app, rows, member_id, user)) {
+    for (i = 0; rows && i < rows->nelts; i++) {
+        const b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        int is_wanted = b24bg_task_wants(app, row->user_id);
+        if (is_wanted ? !is_as_configured(pool, app, row) : !b24bg_task_is_retired(row)) {
             return 0;
         }
+        wanted += is_wanted;
     }
-    return app->users->nelts > 0 || is_as_configured(pool, app, rows, member_id, 0);
+    return wanted == (app->users->nelts ? app->users->nelts : 1);
 }
 
-/* As an installation does it: what is missing is bound, what is no longer wanted retires. */
+/* As an installation does it: what is missing is bound, what is no longer wanted retires. Done once
+ * for each change: where the portal does not let us, only an installation or a command tries again.
+ */
 static void bring_up_to_date(b24bg_task_t *task, apr_pool_t *pool, const b24bg_task_app_t *app,
                              const b24bg_store_portal_t *portal)
 {
@@ -61,6 +67,7 @@ static void bring_up_to_date(b24bg_task_t *task, apr_pool_t *pool, const b24bg_t
     for (i = 0; rows && i < rows->nelts && task->store; i++) {
         b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
         if (b24bg_task_registration_apply(task, pool, app, row, B24BG_EVENT_INSTALLED)) {
+            row->urls = b24bg_task_urls(pool, app, row->user_id);
             changed |= b24bg_task_done(task, b24bg_store_registration_put(task->store, row, NULL));
         }
     }
@@ -90,7 +97,7 @@ static int compare_app(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task
             return 0;
         }
         if (portal->installed && strcmp(portal->app, app->name) == 0 &&
-            !fits(pool, app, rows, portal->member_id)) {
+            !fits(pool, app, apr_hash_get(rows, portal->member_id, APR_HASH_KEY_STRING))) {
             bring_up_to_date(task, pool, app, portal);
         }
         apr_pool_clear(pool);

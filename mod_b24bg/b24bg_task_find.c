@@ -43,7 +43,8 @@ static owner_e owner_of_own_place(const b24bg_task_app_t *app,
 }
 
 /* Protocol.md 4.4. A general row keeps personal ones from being bound, and a HANDLER exists once,
- * whoever it is for; personal rows of ours beside a general one would load the worker twice. */
+ * whoever it is for. Personal rows of ours that are no longer asked for would go on loading the
+ * worker: beside a general one, which has none with it, twice. */
 static owner_e owner_of(apr_pool_t *pool, const b24bg_task_app_t *app,
                         const b24bg_store_registration_t *registration, const b24bg_rest_row_t *row)
 {
@@ -57,7 +58,7 @@ static owner_e owner_of(apr_pool_t *pool, const b24bg_task_app_t *app,
     if (row->user_id == 0) {
         return is_own_of_row ? STALE : FOREIGN;
     }
-    if (registration->user_id == 0 && is_own_of_row) {
+    if (is_own_of_row && !b24bg_task_wants(app, row->user_id)) {
         return STALE;
     }
     return strcmp(row->handler, handler) == 0 ? FOREIGN : NOBODYS;

@@ -186,26 +186,24 @@ static unsigned random16(const b24bg_task_t *task)
     return number;
 }
 
+int b24bg_task_is_retired(const b24bg_store_registration_t *registration)
+{
+    return b24bg_registration_state_by_name(registration->state) == B24BG_REGISTRATION_UNKNOWN &&
+           b24bg_registration_goal_by_name(registration->goal) == B24BG_GOAL_KEEP &&
+           !registration->due;
+}
+
 /* One that the configuration no longer asks for: what is left of it at the portal is in the way of
- * the others, and they take it away (b24bg_task_find). If it is asked for again, an installation or
- * a command begins it anew. */
+ * the others, and they take it away (b24bg_task_find). If it is asked for again, it is begun anew.
+ */
 static int retire(b24bg_store_registration_t *row, apr_time_t now)
 {
-    b24bg_registration_t never_asked;
-    b24bg_registration_t before;
-
-    read_life(row, &before);
-    never_asked = before;
-    never_asked.state = B24BG_REGISTRATION_UNKNOWN;
-    never_asked.reason = B24BG_BLOCKED_NONE;
-    never_asked.goal = B24BG_GOAL_KEEP;
-    never_asked.due = 0;
-    if (memcmp(&never_asked, &before, sizeof(before)) == 0) {
+    if (b24bg_task_is_retired(row)) {
         return 0;
     }
-    row->state = b24bg_registration_state_name(never_asked.state);
-    row->reason = b24bg_registration_reason_name(never_asked.reason);
-    row->goal = b24bg_registration_goal_name(never_asked.goal);
+    row->state = b24bg_registration_state_name(B24BG_REGISTRATION_UNKNOWN);
+    row->reason = b24bg_registration_reason_name(B24BG_BLOCKED_NONE);
+    row->goal = b24bg_registration_goal_name(B24BG_GOAL_KEEP);
     row->detail = "no longer asked for by B24bgUsers";
     row->since = now;
     row->due = 0;

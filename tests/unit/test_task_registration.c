@@ -1418,6 +1418,15 @@ static void a_portal_that_cannot_be_asked_is_told(void **state)
     end();
 }
 
+/* The task starts again, with what the configuration says by now. */
+static void start_again(const char *name)
+{
+    apr_pool_destroy(world.task_pool);
+    portal.gets = 0;
+    start_task(name);
+    live(20);
+}
+
 /* The task starts with another configuration: it binds what is asked for now. */
 static void a_changed_configuration_is_brought_about(void **state)
 {
@@ -1425,24 +1434,58 @@ static void a_changed_configuration_is_brought_about(void **state)
     begin_portal();
     install_and_bind();
     live(10);
-    apr_pool_destroy(world.task_pool);
     world.app.worker_url = "https://new.example.com/w";
-    start_task("two");
-    live(20);
+    start_again("two");
     agrees(0);
     assert_string_equal("https://new.example.com/w", portal.rows[row_of(0)].handler);
     logged("n B24BG0318");
-    apr_pool_destroy(world.task_pool);
+    want_users(7, 8);
+    start_again("three");
+    agrees(7);
+    agrees(8);
+    assert_int_equal(2, portal.count);
     want_users(7, 0);
-    start_task("three");
-    live(20);
+    start_again("four");
     agrees(7);
     assert_int_equal(1, portal.count);
-    apr_pool_destroy(world.task_pool);
-    portal.gets = 0;
-    start_task("four");
-    live(20);
+    assert_string_equal("unknown", state_of(8));
+    start_again("five");
     assert_int_equal(0, portal.gets); /* nothing has changed */
+    want_users(7, 8);
+    start_again("six");
+    agrees(8);
+    assert_int_equal(2, portal.count);
+    end();
+}
+
+/* Each reload would ask, and tell, again. */
+static void a_changed_configuration_that_is_refused_is_tried_once(void **state)
+{
+    static const char *const holders[] = {"three", "four", "five"};
+    const char *before;
+    size_t i;
+
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(10);
+    portal.fault = "{\"error\":\"ACCESS_DENIED\",\"error_description\":\"no admin\"}";
+    portal.fault_status = 403;
+    portal.faults = 1000;
+    world.app.worker_url = "https://new.example.com/w";
+    start_again("two");
+    assert_string_equal("blocked not-admin", state_of(0));
+    logged("c B24BG0325");
+    before = apr_pstrdup(world.pool, world.log);
+    for (i = 0; i < sizeof(holders) / sizeof(holders[0]); i++) {
+        start_again(holders[i]);
+        assert_int_equal(0, portal.gets);
+        assert_null(strstr(world.log + strlen(before), "B24BG0325"));
+        assert_string_equal("blocked not-admin", state_of(0));
+    }
+    portal.faults = 0;
+    assert_string_equal("0 bound", command("bind"));
+    assert_string_equal("https://new.example.com/w", portal.rows[row_of(0)].handler);
     end();
 }
 
@@ -1498,6 +1541,7 @@ int main(void)
     UNIT_ADD(installations_do_not_hold_up_notices);
     UNIT_ADD(a_portal_that_cannot_be_asked_is_told);
     UNIT_ADD(a_changed_configuration_is_brought_about);
+    UNIT_ADD(a_changed_configuration_that_is_refused_is_tried_once);
     UNIT_ADD(installed_is_bound);
     UNIT_ADD(bound_is_as_old_as_the_question);
     UNIT_ADD(lost_is_bound_again);
