@@ -481,9 +481,12 @@ int b24bg_table_read_app(b24bg_table_t *table, apr_pool_t *pool, int row,
 /* Alerts of all apps. */
 void b24bg_table_read_alerts(b24bg_table_t *table, apr_uint64_t counts[B24BG_ALERTED_COUNT]);
 
-/* The portal in this place (1..capacity), with its budgets at `now`; or 0 if it is empty or
- * changing at this moment. `shown` and `events` are whole, or empty where a process was killed
- * while it wrote them and no other has written them since. */
+/* The portal in this place (1..capacity), with its budgets at `now`, without `shown` and `events`:
+ * for requests, since it waits for nobody. 0 if it is empty or changing at this moment. */
+int b24bg_table_read_counts(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now,
+                            b24bg_portal_counts_t *counts);
+/* With them, and it waits for whoever writes them just now. They are whole, or empty where a
+ * process was killed while it wrote them and no other has written them since. */
 int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now,
                             b24bg_portal_counts_t *counts);
 

@@ -227,7 +227,7 @@ static void read_shown(b24bg_table_shown_t *place, b24bg_portal_counts_t *counts
     }
 }
 
-int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now,
+int b24bg_table_read_counts(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now,
                             b24bg_portal_counts_t *counts)
 {
     b24bg_table_place_t *place = b24bg_table_place(table, slot);
@@ -252,7 +252,21 @@ int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t slot, apr_time_t 
     counts->beacons = place->beacons;
     counts->tokens = b24bg_table_time(place->tokens);
     b24bg_table_budgets(place, now, counts->budgets);
-    read_shown(&place->shown, counts);
+    counts->shown.has = 0;
+    counts->event_count = 0;
     atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&place->generation, memory_order_relaxed) == before;
+}
+
+int b24bg_table_read_portal(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now,
+                            b24bg_portal_counts_t *counts)
+{
+    b24bg_table_place_t *place = b24bg_table_place(table, slot);
+
+    if (!b24bg_table_read_counts(table, slot, now, counts)) {
+        return 0;
+    }
+    read_shown(&place->shown, counts);
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&place->generation, memory_order_relaxed) == counts->generation;
 }

@@ -125,7 +125,7 @@ void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_
     apr_time_t now = apr_time_now();
     unsigned number;
 
-    if (!place.slot || !b24bg_table_read_portal(b24bg_main->table, place.slot, now, &portal) ||
+    if (!place.slot || !b24bg_table_read_counts(b24bg_main->table, place.slot, now, &portal) ||
         portal.app != app->row || portal.generation != place.generation ||
         (app->rest.client_id && !portal.known)) {
         return;

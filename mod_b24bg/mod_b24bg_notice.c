@@ -32,7 +32,7 @@ static int find_sender(request_rec *r, const b24bg_request_t *request, sender_t 
     if (!b24bg_table_key_find(table, sender->key_hash, &place)) {
         return !are_read && b24bg_table_claim_early_notice(table);
     }
-    if (!place.slot || !b24bg_table_read_portal(table, place.slot, r->request_time, &portal)) {
+    if (!place.slot || !b24bg_table_read_counts(table, place.slot, r->request_time, &portal)) {
         return 1;
     }
     sender->member_id = apr_pstrdup(r->pool, portal.member_id);

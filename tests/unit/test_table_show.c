@@ -44,6 +44,27 @@ static void test_show(void **state)
     assert_shown(table, &nothing);
 }
 
+/* What requests read: all but what is shown, which they would have to wait for. */
+static void test_counts_alone(void **state)
+{
+    static const b24bg_shown_event_t event = {NOW, B24BG_SHOWN_EVENT_BOUND, 0};
+    b24bg_table_t *table = new_table(2);
+    b24bg_portal_ref_t portal = load(table, 1, NOW);
+    b24bg_portal_counts_t counts;
+
+    (void)state;
+    b24bg_table_budget_add(table, portal, B24BG_BUDGET_BROWSER, NOW);
+    assert_int_equal(b24bg_table_show(table, portal, &blocked), 1);
+    assert_int_equal(b24bg_table_show_events(table, portal, &event, 1), 1);
+    memset(&counts, 0xff, sizeof(counts));
+    assert_int_equal(b24bg_table_read_counts(table, 1, NOW, &counts), 1);
+    assert_int_equal(counts.shown.has, 0);
+    assert_int_equal(counts.event_count, 0);
+    assert_int_equal(counts.generation, portal.generation);
+    assert_int_equal(counts.budgets[B24BG_BUDGET_BROWSER].used, 1);
+    assert_int_equal(b24bg_table_read_counts(table, 2, NOW, &counts), 0);
+}
+
 static void test_show_in_a_lost_place(void **state)
 {
     static const b24bg_shown_event_t event = {NOW, B24BG_SHOWN_EVENT_BOUND, 0};
@@ -301,6 +322,7 @@ static void test_killed_writers(void **state)
 int main(void)
 {
     UNIT_ADD(test_show);
+    UNIT_ADD(test_counts_alone);
     UNIT_ADD(test_show_in_a_lost_place);
     UNIT_ADD(test_event_names);
     UNIT_ADD_ROWS(test_events, rings);
