@@ -46,8 +46,10 @@
 #define B24BG_TASK_REFRESH_LIFE apr_time_from_sec(180 * 24 * 3600)
 #define B24BG_TASK_REFRESH_WARN apr_time_from_sec(150 * 24 * 3600)
 /* Questions that notices can cause, of one registration: whoever has a key must not have us call
- * the portal as often as he likes (protocol.md 3.3). */
-#define B24BG_TASK_ASK_EVERY apr_time_from_sec(10)
+ * the portal as often as he likes (protocol.md 3.3). Less than the 5 s of spec.md section 8, for a
+ * notice that comes right after a false alarm; and an eighth of what a portal lets through (2 calls
+ * a second: protocol.md 8.1). */
+#define B24BG_TASK_ASK_EVERY apr_time_from_sec(4)
 /* Clocks of machines may differ by so much (b24bg_store.h: "within a few seconds"). */
 #define B24BG_TASK_CLOCKS_APART apr_time_from_sec(5)
 /* Loads in the hour before that make a silence worth a question: spec.md section 3. */

@@ -368,7 +368,8 @@ static void uninstalled(turn_t *turn)
     }
 }
 
-/* NOTICE, SILENCE. What is SUSPECT, LOST or BINDING is going to be asked about when it is due. */
+/* NOTICE, SILENCE. What is SUSPECT, LOST or BINDING is going to be asked about when it is due; a
+ * notice says that a portal that could not be asked is there again, and is worth not to wait. */
 static void suspect(turn_t *turn)
 {
     b24bg_registration_t *row = turn->row;
@@ -379,7 +380,8 @@ static void suspect(turn_t *turn)
     if (row->under_way) {
         row->again = 1;
     } else if (row->state == B24BG_REGISTRATION_BOUND ||
-               (row->state == B24BG_REGISTRATION_UNKNOWN && !row->due)) {
+               (row->state == B24BG_REGISTRATION_UNKNOWN && !row->due) ||
+               (row->state == B24BG_REGISTRATION_SUSPECT && turn->event == B24BG_EVENT_NOTICE)) {
         doubt(row);
         act(turn, B24BG_ACTION_ASK);
     }
