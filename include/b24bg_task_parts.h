@@ -47,6 +47,7 @@ struct b24bg_task_t {
     apr_pool_t *imported_pool;
     apr_hash_t *imported; /* ids of records that are in the store, until the journal is emptied */
     apr_uint64_t journal_records; /* that waited at the last look */
+    apr_time_t journal_due;       /* the next look while the store is down */
     apr_time_t unreadable_warned;
     int inbox_asked; /* something may be due at once */
     apr_time_t inbox_due;
@@ -107,6 +108,8 @@ apr_interval_time_t b24bg_task_retry_after(int attempts);
 
 void b24bg_task_inbox_begin(b24bg_task_t *task);
 void b24bg_task_import_journal(b24bg_task_t *task, apr_pool_t *scratch);
+/* With the store down: how many records wait, now and then. */
+void b24bg_task_count_journal(b24bg_task_t *task, apr_pool_t *scratch);
 void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch);
 /* Leaves a message for whoever has the lease: the portal has fallen silent. It is there unless the
  * store is down afterwards. */

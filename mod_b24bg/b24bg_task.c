@@ -267,7 +267,7 @@ static void move_calls(b24bg_task_t *task, apr_interval_time_t wait)
 static void forget_times(b24bg_task_t *task)
 {
     task->reopen_due = task->lease_due = task->refresh_due = task->left_over_due = 0;
-    task->inbox_due = task->commands_due = task->registrations_due = 0;
+    task->inbox_due = task->commands_due = task->registrations_due = task->journal_due = 0;
     task->flush_due = task->budgets_due = task->purge_due = task->health_due = 0;
     task->silence_due = task->tokens_due = 0;
     task->full_warned = task->unreadable_warned = task->unreachable_warned = 0;
@@ -298,6 +298,9 @@ void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
         after_calls[i](task, scratch);
     }
     b24bg_alert_step(task->alerts, now);
+    if (!task->store) {
+        b24bg_task_count_journal(task, scratch);
+    }
     show_health(task);
     apr_pool_destroy(scratch);
 }

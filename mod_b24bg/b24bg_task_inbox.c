@@ -16,6 +16,8 @@
 #define INBOX_MOST 8192
 /* Of notices and silences, each of which takes some calls of the store. */
 #define NEWS_MOST 256
+/* How often the journal is counted while it cannot be imported: a full one is 64 MiB. */
+#define COUNT_EVERY apr_time_from_sec(5)
 /* What the inbox calls a message that is no installation. */
 #define EVENT_NOTICE "notice"
 #define EVENT_SILENCE "silence"
@@ -23,10 +25,11 @@
 /* Journal -> inbox */
 
 typedef struct {
+    b24bg_task_t *task;
     apr_pool_t *pool;
     apr_array_header_t *messages;
-    apr_hash_t *imported;
-    unsigned strange; /* records that are not ours */
+    unsigned strange;     /* records of another version that were put aside */
+    apr_status_t refused; /* why one could not be, if one could not */
 } import_t;
 
 /* The app and the event of a record; 0 if it is none of ours. */
@@ -44,6 +47,35 @@ static int read_record(apr_pool_t *pool, b24bg_store_message_t *message)
     return b24bg_notice_decode(pool, message->fields, &message->app, &key_hash, &notice);
 }
 
+static int is_imported(const b24bg_task_t *task, const char *id)
+{
+    return apr_hash_get(task->imported, id, APR_HASH_KEY_STRING) != NULL;
+}
+
+static void remember_imported(b24bg_task_t *task, const char *id)
+{
+    id = apr_pstrdup(task->imported_pool, id);
+    apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
+}
+
+/* What another version of the module has answered 200 is not ours to throw away. */
+static const char *aside(const b24bg_task_t *task, apr_pool_t *pool)
+{
+    return apr_pstrcat(pool, task->config->journal, ".unread", NULL);
+}
+
+static void put_aside(import_t *import, const b24bg_journal_record_t *record, const char *id)
+{
+    apr_status_t rv = b24bg_journal_append(aside(import->task, import->pool), record, import->pool);
+
+    if (rv == APR_SUCCESS) {
+        import->strange++;
+        remember_imported(import->task, id);
+    } else {
+        import->refused = rv;
+    }
+}
+
 /* Ends the reading when there is enough for one transaction. */
 static apr_status_t import_record(void *baton, const b24bg_journal_record_t *record)
 {
@@ -51,7 +83,7 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
     b24bg_store_message_t message = {0};
 
     message.id = apr_pescape_hex(import->pool, record->id, sizeof(record->id), 0);
-    if (apr_hash_get(import->imported, message.id, APR_HASH_KEY_STRING)) {
+    if (is_imported(import->task, message.id)) {
         return APR_SUCCESS;
     }
     if (import->messages->nelts == IMPORT_MOST) {
@@ -62,20 +94,9 @@ static apr_status_t import_record(void *baton, const b24bg_journal_record_t *rec
     if (read_record(import->pool, &message)) {
         APR_ARRAY_PUSH(import->messages, b24bg_store_message_t) = message;
     } else {
-        import->strange++;
+        put_aside(import, record, message.id);
     }
     return APR_SUCCESS;
-}
-
-static void remember_imported(b24bg_task_t *task, const apr_array_header_t *messages)
-{
-    int i;
-
-    for (i = 0; i < messages->nelts; i++) {
-        const char *id =
-            apr_pstrdup(task->imported_pool, APR_ARRAY_IDX(messages, i, b24bg_store_message_t).id);
-        apr_hash_set(task->imported, id, APR_HASH_KEY_STRING, id);
-    }
 }
 
 static void forget_imported(b24bg_task_t *task)
@@ -90,16 +111,14 @@ void b24bg_task_inbox_begin(b24bg_task_t *task)
     forget_imported(task);
 }
 
-static void warn_unreadable(b24bg_task_t *task, apr_status_t rv)
+/* What is wrong with the journal is told once a minute. */
+static int may_warn(b24bg_task_t *task)
 {
-    char reason[120];
-
-    if (task->now - task->unreadable_warned >= B24BG_TASK_WARN_EVERY) {
-        b24bg_task_say(task, B24BG_LOG_WARNING,
-                       "B24BG0312: the journal \"%s\" cannot be read: %s; what is in it waits",
-                       task->config->journal, apr_strerror(rv, reason, sizeof(reason)));
-        task->unreadable_warned = task->now;
+    if (task->now - task->unreadable_warned < B24BG_TASK_WARN_EVERY) {
+        return 0;
     }
+    task->unreadable_warned = task->now;
+    return 1;
 }
 
 /* Bytes of which no record can be read are torn, and must not fill the journal for ever. */
@@ -110,15 +129,38 @@ static int has_bytes(const char *path, apr_pool_t *scratch)
     return apr_stat(&info, path, APR_FINFO_SIZE, scratch) == APR_SUCCESS && info.size > 0;
 }
 
-static void tell_passed_over(b24bg_task_t *task, const import_t *import,
-                             const b24bg_journal_position_t *position)
+static void tell_aside(b24bg_task_t *task, const import_t *import)
 {
+    const char *path = aside(task, import->pool);
+    char reason[120];
+
     if (import->strange) {
-        b24bg_task_say(
-            task, B24BG_LOG_WARNING,
-            "B24BG0314: journal: %u records of another version of this module passed over",
-            import->strange);
+        b24bg_task_say(task, B24BG_LOG_WARNING,
+                       "B24BG0314: journal: %u records of another version of this module were put "
+                       "into \"%s\"",
+                       import->strange, path);
     }
+    if (import->refused && may_warn(task)) {
+        b24bg_task_say(task, B24BG_LOG_WARNING,
+                       "B24BG0334: journal: records of another version of this module cannot be "
+                       "put into \"%s\": %s; the journal is not emptied",
+                       path, apr_strerror(import->refused, reason, sizeof(reason)));
+    }
+}
+
+static void tell_unreadable(b24bg_task_t *task, apr_status_t rv)
+{
+    char reason[120];
+
+    if (may_warn(task)) {
+        b24bg_task_say(task, B24BG_LOG_WARNING,
+                       "B24BG0312: the journal \"%s\" cannot be read: %s; what is in it waits",
+                       task->config->journal, apr_strerror(rv, reason, sizeof(reason)));
+    }
+}
+
+static void tell_torn(b24bg_task_t *task, const b24bg_journal_position_t *position)
+{
     if (position->torn) {
         b24bg_task_say(task, B24BG_LOG_WARNING,
                        "B24BG0304: journal: %u torn places passed over; they were never answered "
@@ -128,43 +170,77 @@ static void tell_passed_over(b24bg_task_t *task, const import_t *import,
 }
 
 /* 0 if the store failed. */
-static int import_messages(b24bg_task_t *task, const import_t *import,
-                           const b24bg_journal_position_t *position)
+static int import_messages(b24bg_task_t *task, const apr_array_header_t *messages)
 {
-    if (import->messages->nelts == 0) {
+    int i;
+
+    if (messages->nelts == 0) {
         return 1;
     }
-    if (!b24bg_task_done(task, b24bg_store_inbox_add(task->store, import->messages))) {
+    if (!b24bg_task_done(task, b24bg_store_inbox_add(task->store, messages))) {
         return 0;
     }
-    remember_imported(task, import->messages);
+    for (i = 0; i < messages->nelts; i++) {
+        remember_imported(task, APR_ARRAY_IDX(messages, i, b24bg_store_message_t).id);
+    }
     task->inbox_asked = 1;
-    tell_passed_over(task, import, position);
     return 1;
+}
+
+/* It goes when the store has all of it; torn places are told of then, and not at each look. */
+static void retire_journal(b24bg_task_t *task, const b24bg_journal_position_t *position,
+                           apr_pool_t *scratch)
+{
+    int retired = 0;
+
+    if (b24bg_journal_retire(task->config->journal, position, &retired, scratch) == APR_SUCCESS &&
+        retired) {
+        task->journal_records = 0;
+        forget_imported(task);
+        tell_torn(task, position);
+    }
 }
 
 void b24bg_task_import_journal(b24bg_task_t *task, apr_pool_t *scratch)
 {
-    import_t import = {scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)),
-                       task->imported, 0};
+    import_t import = {task, scratch, apr_array_make(scratch, 8, sizeof(b24bg_store_message_t)), 0,
+                       APR_SUCCESS};
+    const char *path = task->config->journal;
     b24bg_journal_position_t position;
-    apr_status_t rv =
-        b24bg_journal_read(task->config->journal, import_record, &import, &position, scratch);
-    int retired = 0;
+    apr_status_t rv = b24bg_journal_read(path, import_record, &import, &position, scratch);
 
+    tell_aside(task, &import);
     if (rv != APR_SUCCESS && rv != APR_INCOMPLETE) {
-        warn_unreadable(task, rv);
+        tell_unreadable(task, rv);
         return;
     }
     task->journal_records = position.whole;
-    if (position.end == 0 && !has_bytes(task->config->journal, scratch)) {
+    if (position.end == 0 && !has_bytes(path, scratch)) {
         return;
     }
-    if (import_messages(task, &import, &position) && rv == APR_SUCCESS &&
-        b24bg_journal_retire(task->config->journal, &position, &retired, scratch) == APR_SUCCESS &&
-        retired) {
-        task->journal_records = 0;
-        forget_imported(task);
+    if (import_messages(task, import.messages) && rv == APR_SUCCESS && !import.refused) {
+        retire_journal(task, &position, scratch);
+    }
+}
+
+static apr_status_t count_record(void *baton, const b24bg_journal_record_t *record)
+{
+    (void)baton;
+    (void)record;
+    return APR_SUCCESS;
+}
+
+void b24bg_task_count_journal(b24bg_task_t *task, apr_pool_t *scratch)
+{
+    b24bg_journal_position_t position;
+
+    if (task->now < task->journal_due) {
+        return;
+    }
+    task->journal_due = task->now + COUNT_EVERY;
+    if (b24bg_journal_read(task->config->journal, count_record, NULL, &position, scratch) ==
+        APR_SUCCESS) {
+        task->journal_records = position.whole;
     }
 }
 

@@ -317,6 +317,73 @@ static void torn_bytes_are_cleared_away(void **state)
     step();
     assert_int_equal(0, stat(world.journal, &info));
     assert_int_equal(0, info.st_size);
+    logged("w B24BG0304");
+    end();
+}
+
+static apr_status_t expect_record(void *baton, const b24bg_journal_record_t *record)
+{
+    const b24bg_journal_record_t *expected = baton;
+
+    assert_memory_equal(expected->id, record->id, sizeof(record->id));
+    assert_int_equal(expected->at, record->at);
+    assert_string_equal(expected->payload, record->payload);
+    return APR_SUCCESS;
+}
+
+/* It was answered 200: that version of the module shall find it, when it is there again. */
+static void a_record_of_another_version_is_put_aside(void **state)
+{
+    b24bg_journal_record_t record = {{7}, T0, "B24BG 99 of tomorrow", 20};
+    b24bg_journal_position_t position;
+    struct stat info;
+    const char *path;
+    char *line;
+
+    (void)state;
+    begin();
+    path = apr_pstrcat(world.pool, world.journal, ".unread", NULL);
+    assert_int_equal(0, mkdir(path, 0700)); /* it cannot be written */
+    assert_int_equal(APR_SUCCESS, b24bg_journal_append(world.journal, &record, world.pool));
+    install();
+    step();
+    assert_int_equal(1, world.started); /* what else there is does not wait */
+    logged("w B24BG0334");
+    assert_int_equal(0, stat(world.journal, &info));
+    assert_true(info.st_size > 0);
+    assert_int_equal(0, rmdir(path));
+    step();
+    step();
+    logged("w B24BG0314");
+    line = strstr(world.log, "B24BG0314");
+    assert_null(strstr(line + 1, "B24BG0314"));
+    assert_int_equal(0, stat(world.journal, &info));
+    assert_int_equal(0, info.st_size);
+    assert_int_equal(APR_SUCCESS,
+                     b24bg_journal_read(path, expect_record, &record, &position, world.pool));
+    assert_int_equal(1, position.whole);
+    end();
+}
+
+static void what_waits_is_counted_with_the_store_down(void **state)
+{
+    b24bg_table_health_t health;
+
+    (void)state;
+    begin();
+    assert_int_equal(0, mkdir(world.db, 0700)); /* it cannot be opened */
+    install();
+    install();
+    step();
+    b24bg_table_read_health(world.config.table, &health);
+    assert_int_equal(0, health.store_up);
+    assert_int_equal(2, health.journal_records);
+    assert_int_equal(0, rmdir(world.db));
+    world.now += apr_time_from_sec(60);
+    step();
+    b24bg_table_read_health(world.config.table, &health);
+    assert_int_equal(1, health.store_up);
+    assert_int_equal(0, health.journal_records);
     end();
 }
 
@@ -514,6 +581,8 @@ int main(void)
     UNIT_ADD(a_long_journal_is_imported_whole);
     UNIT_ADD(a_notice_waits_in_the_inbox);
     UNIT_ADD(torn_bytes_are_cleared_away);
+    UNIT_ADD(a_record_of_another_version_is_put_aside);
+    UNIT_ADD(what_waits_is_counted_with_the_store_down);
     UNIT_ADD(expired_token_is_refreshed_once);
     UNIT_ADD(uninstall_needs_the_stored_token);
     UNIT_ADD(an_older_install_does_not_win);
