@@ -165,7 +165,8 @@ typedef struct {
  *    anything; NOTICE and SILENCE are remembered by asking once more; what answers something that
  *    is not under way is ignored;
  *  - NOTICE and SILENCE change nothing where the portal is going to be asked anyhow, or the loss is
- *    known; but where it is SUSPECT, NOTICE has it asked now: it was sent by a portal that works. */
+ *    known; but where it is SUSPECT, NOTICE has it asked now: it was sent by a portal that works.
+ */
 b24bg_registration_step_t b24bg_registration_step(b24bg_registration_t *registration,
                                                   b24bg_registration_event_e event, apr_time_t now,
                                                   const b24bg_registration_policy_t *policy,

@@ -33,7 +33,8 @@
     X(LAST_LOAD, "b24bg_last_load_timestamp_seconds", "gauge", "app,portal",                       \
       "portals[].last_load", "When the portal was last served a page")                             \
     X(NOTICES, "b24bg_notices_total", "counter", "app,result", "apps[].notices",                   \
-      "Notices that a registration was deleted, by whether their key is live")                     \
+      "Notices that a registration was deleted, by whether their key is live; without a client "   \
+      "there are no keys, and they are unattributed")                                              \
     X(REBINDS, "b24bg_rebinds_total", "counter", "app,result", "apps[].rebinds",                   \
       "What became of registrations that were to be bound again")                                  \
     X(TOKEN_AGE, "b24bg_token_age_seconds", "gauge", "app,portal", "portals[].token_age",          \

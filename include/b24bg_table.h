@@ -19,7 +19,7 @@
 #include <apr_time.h>
 
 /* Part of the name under which httpd keeps the segment: change it with every change of layout. */
-#define B24BG_TABLE_LAYOUT "5"
+#define B24BG_TABLE_LAYOUT "6"
 /* Apps that may be named in the life of one server, and memory that each may take. */
 #define B24BG_TABLE_APPS_MAX 64
 #define B24BG_TABLE_BYTES_PER_APP_MAX 2048
@@ -43,10 +43,11 @@
 typedef enum { B24BG_KIND_LIST(B24BG_KIND_ENUM) B24BG_KIND_COUNT } b24bg_kind_e;
 #undef B24BG_KIND_ENUM
 
-/* What a notice's key was. */
+/* What a notice's key was; of an app without a client nobody knows any. */
 #define B24BG_NOTICE_RESULT_LIST(X)                                                                \
     X(LIVE, "live")                                                                                \
-    X(DEAD, "dead")
+    X(DEAD, "dead")                                                                                \
+    X(UNATTRIBUTED, "unattributed")
 
 /* What became of a loss, and of a token that had expired. */
 #define B24BG_REBIND_RESULT_LIST(X)                                                                \

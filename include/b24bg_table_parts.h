@@ -149,7 +149,7 @@ struct b24bg_table_t {
 
 /* Whoever changes these numbers changes B24BG_TABLE_LAYOUT with them: at a reload another version
  * of the module would misread what this one has left. */
-static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 51840, "see above");
+static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_t) == 52352, "see above");
 static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_place_t) == 640, "see above");
 static_assert(sizeof(b24bg_table_app_t) <= B24BG_TABLE_BYTES_PER_APP_MAX, "an app takes no more");
 /* What has a power of two of pieces costs up to twice what is asked for. */

@@ -105,6 +105,7 @@ static int take_notice(request_rec *r, b24bg_request_t *request, const b24bg_not
 
     if (!request->app->rest.client_id) {
         log_notice(r, request, NULL, notice);
+        b24bg_table_count_notice(b24bg_main->table, request->app->row, B24BG_NOTICE_UNATTRIBUTED);
     } else if (find_sender(r, request, &sender)) {
         return keep_notice(r, request, &sender, notice);
     } else {

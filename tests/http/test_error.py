@@ -13,6 +13,9 @@ from samples import (ALLOW, APPLICATION_TOKEN, DESCRIPTION, FORM, KEY, NOTICE_A,
 LINE = re.compile(r"\[b24bg:error\] .*B24BG0201: .*app=(\S+) portal=(\S+) error=(\S*) .*"
                   r'description="(.*?)"(?:, referer: .*)?$')
 
+# Without a client nobody has a key.
+UNATTRIBUTED = "notices app=default result=unattributed"
+
 
 @pytest.fixture(autouse=True)
 def notices_expected(server):
@@ -72,7 +75,7 @@ NOTICES = {
 @pytest.mark.parametrize("name", NOTICES)
 def test_notice(server, lines, name):
     method, query, body, content_type = NOTICES[name]
-    with server.counting({requests("error", "unknown"): 1}):
+    with server.counting({requests("error", "unknown"): 1, UNATTRIBUTED: 1}):
         answer = ask(server, method, f"/b24/error/{KEY}?{query}", body, content_type,
                      headers={"User-Agent": "Bitrix24 Webhook Engine"})
     check_empty(answer)
@@ -184,7 +187,7 @@ TOO_LARGE = f"{NOTICE_A}&padding={'x' * 100000}".encode()
 
 
 def test_too_large(server, lines):
-    with server.counting({requests("error", "unknown"): 1}):
+    with server.counting({requests("error", "unknown"): 1, UNATTRIBUTED: 1}):
         answer = ask(server, body=TOO_LARGE)
     check_empty(answer)
     assert answer.headers["Connection"] == "close"

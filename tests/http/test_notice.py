@@ -232,7 +232,8 @@ def test_an_app_without_a_client_has_no_keys(bitrix, portal):
     key = server.make_key(portal)
     with nothing_kept(server, portal):
         for _ in range(3):
-            with server.counting({requests("error", "unknown", "plain"): 1}):
+            with server.counting({requests("error", "unknown", "plain"): 1,
+                                  notices("unattributed", "plain"): 1}):
                 server.ask("POST", f"/plain/{key}", NOTICE_A)
         own = [line for line in server.tagged("B24BG0201") if " app=plain portal=- error=" in line]
         assert len(own) == 3

@@ -17,6 +17,7 @@ static void test_names(void **state)
     (void)state;
     assert_string_equal(b24bg_notice_result_name(B24BG_NOTICE_LIVE), "live");
     assert_string_equal(b24bg_notice_result_name(B24BG_NOTICE_DEAD), "dead");
+    assert_string_equal(b24bg_notice_result_name(B24BG_NOTICE_UNATTRIBUTED), "unattributed");
     assert_string_equal(b24bg_rebind_result_name(B24BG_REBIND_OK), "ok");
     assert_string_equal(b24bg_rebind_result_name(B24BG_REBIND_FAILED), "failed");
     assert_string_equal(b24bg_rebind_result_name(B24BG_REBIND_BLOCKED), "blocked");
