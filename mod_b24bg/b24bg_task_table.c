@@ -208,7 +208,9 @@ static int drop_vanished(b24bg_task_t *task, const char *hash, const shown_keys_
            strcmp(hash, keys->old) == 0 || b24bg_table_key_drop(task->config->table, hash);
 }
 
-/* They are remembered before they are in the table: dropping one that is not there does no harm. */
+/* They are remembered before they are in the table: dropping one that is not there does no harm.
+ * One without a place, for which there is no room, is live all the same: its loads are not counted,
+ * but its loss is mended. */
 static int show_keys(b24bg_task_t *task, const b24bg_store_registration_t *row,
                      b24bg_portal_ref_t place, apr_pool_t *scratch)
 {
@@ -221,9 +223,6 @@ static int show_keys(b24bg_task_t *task, const b24bg_store_registration_t *row,
         return 0;
     }
     *shown = keys;
-    if (!place.slot) {
-        return 1; /* no room, which is told elsewhere, or uninstalled */
-    }
     if (*keys.old) {
         keep_old_key(task, keys.old, row->old_key_until);
     }

@@ -961,6 +961,40 @@ static void personal_ones_take_the_place_of_a_general_one(void **state)
     end();
 }
 
+/* Places for four, and seven want one. */
+static void a_loss_without_a_place_is_mended(void **state)
+{
+    apr_array_header_t *users = apr_array_make(unit_pool, 6, sizeof(apr_int64_t));
+    int without = 0;
+    int user;
+
+    (void)state;
+    begin_portal();
+    for (user = 11; user <= 16; user++) {
+        APR_ARRAY_PUSH(users, apr_int64_t) = user;
+    }
+    world.app.users = users;
+    install();
+    live(10);
+    assert_int_equal(6, portal.count);
+    for (user = 11; user <= 16; user++) {
+        b24bg_portal_id_t id = {world.app.row, MEMBER, user};
+        if (!b24bg_table_find(world.config.table, &id).slot) {
+            without++;
+            lose(user);
+        }
+    }
+    assert_int_equal(3, without);
+    live(10);
+    assert_int_equal(6, portal.count);
+    assert_int_equal(9, portal.binds);
+    for (user = 11; user <= 16; user++) {
+        assert_int_equal(1, is_live(key_hash(user)));
+        assert_string_equal("bound", state_of(user));
+    }
+    end();
+}
+
 static const char *origin_of(int user)
 {
     char *origin = apr_pcalloc(world.pool, B24BG_ORIGIN_MAX + 1);
@@ -1604,6 +1638,7 @@ int main(void)
     UNIT_ADD(keys_of_nobody_die);
     UNIT_ADD(a_sleeper_changes_nothing);
     UNIT_ADD(personal_ones_take_the_place_of_a_general_one);
+    UNIT_ADD(a_loss_without_a_place_is_mended);
     UNIT_ADD(a_renamed_portal_moves_with_all_its_places);
     UNIT_ADD(old_tokens_are_renewed_through_what_is_bound);
     UNIT_ADD(old_tokens_where_nothing_is_bound_are_told_of);
