@@ -351,6 +351,22 @@ static void ask_identity(verify_t *verify)
     }
 }
 
+/* For the registrations that the portal had it is the end, as any other blockade. */
+static void tell_uninstalled(verify_t *verify, const b24bg_store_portal_t *portal,
+                             int registrations)
+{
+    const char *detail =
+        apr_pstrcat(verify->pool, b24bg_registration_reason_name(B24BG_BLOCKED_UNINSTALLED), "; ",
+                    b24bg_registration_remedy(B24BG_BLOCKED_UNINSTALLED), NULL);
+
+    b24bg_task_say(verify->task, B24BG_LOG_NOTICE,
+                   "B24BG0310: uninstalled: app=%s portal=%s domain=%s", portal->app,
+                   portal->member_id, portal->domain);
+    if (registrations) {
+        b24bg_task_alert(verify->task, verify->app, "blocked", portal, detail);
+    }
+}
+
 /* ONAPPUNINSTALL carries no token that could be asked about; what it must know is the application
  * token of the installation that it ends. */
 static void uninstall(verify_t *verify)
@@ -375,8 +391,7 @@ static void uninstall(verify_t *verify)
     if (reason.registrations &&
         b24bg_task_done(
             task, b24bg_store_portal_wipe(task->store, portal->app, portal->member_id, &reason))) {
-        b24bg_task_say(task, B24BG_LOG_NOTICE, "B24BG0310: uninstalled: app=%s portal=%s domain=%s",
-                       portal->app, portal->member_id, portal->domain);
+        tell_uninstalled(verify, portal, reason.registrations->nelts);
         task->refresh_due = 0;
     }
     end_verify(verify);

@@ -529,12 +529,16 @@ def test_an_old_child_holds_nobody_up(bitrix):
     assert elapsed < 5  # a lease is 10 s
 
 
-def test_uninstalling_ends_it(bitrix, server):
+def test_uninstalling_ends_it(bitrix, alerts):
+    server = bitrix.serve(bitrix.registering(alerts.line))
     portal = bitrix.add_portal()
     server.bound(portal)
     server.send(bitrix.event(portal, "uninstall"))
     server.wait_state(portal, "blocked uninstalled")
     quiet(bitrix, server, portal)
+    server.wait_for(alerts.calls, "alert")
+    (_, event, *_, detail), = alerts.calls()
+    assert event == "blocked" and detail.startswith("uninstalled; ")
 
 
 # Alerts
