@@ -65,8 +65,9 @@ def calls(text, name):
 def functions(text):
     """(name, first line, last line) of each function; for text without comments.
 
-    clang-format puts a function's braces, and nothing else's but a type's, into column one."""
-    pattern = r"^(?!typedef|struct|enum|union|static const)\w[^;{}=]*?\b(\w+)\([^;{}]*\)\s*\n\{.*?^\}"
+    clang-format puts a function's braces, and nothing else's but a type's, into column one; what
+    has data between them has no ")" in front of them."""
+    pattern = r"^(?!typedef|struct|enum|union)\w[^;{}=]*?\b(\w+)\([^;{}]*\)\s*\n\{.*?^\}"
     for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         yield match[1], line_of(text, match.start()), line_of(text, match.end())
 
