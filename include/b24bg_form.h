@@ -27,13 +27,17 @@ typedef enum {
     B24BG_FORM_LAST_WINS     /* queries: Bitrix24 appends its own behind the handler's */
 } b24bg_form_twice_e;
 
+/* What a text says. */
+typedef struct {
+    apr_table_t *fields; /* the decoded pairs in their order; on failure those before the fault */
+    const char *culprit; /* on failure: the field, fit for display ("a field" where its name might
+                            be a secret); else NULL */
+} b24bg_form_t;
+
 /* Decodes text[0..length) in place; text[length] must be writable. Empty pairs are skipped, a name
- * without "=" has the value "". *fields holds the decoded pairs in their order; on failure those in
- * front of the fault, and *culprit names the field, fit for display ("a field" where its name might
- * be a secret). */
+ * without "=" has the value "". */
 b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t length,
-                                     b24bg_form_twice_e twice, apr_table_t **fields,
-                                     const char **culprit);
+                                     b24bg_form_twice_e twice, b24bg_form_t *form);
 
 /* The value of a field, or NULL. Unlike apr_table_get it heeds case, as Bitrix24 does:
  * member_id and MEMBER_ID are two fields. */

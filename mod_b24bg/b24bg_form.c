@@ -100,12 +100,12 @@ static const char *shown_name(apr_pool_t *pool, const char *name)
 }
 
 b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t length,
-                                     b24bg_form_twice_e twice, apr_table_t **fields,
-                                     const char **culprit)
+                                     b24bg_form_twice_e twice, b24bg_form_t *form)
 {
-    apr_table_t *found = apr_table_make(pool, 16);
     char *end = text + length;
 
+    form->fields = apr_table_make(pool, 16);
+    form->culprit = NULL;
     while (text < end) {
         char *name = text;
         char *stop = memchr(text, '&', (apr_size_t)(end - text));
@@ -125,15 +125,13 @@ b24bg_form_result_e b24bg_form_parse(apr_pool_t *pool, char *text, apr_size_t le
             result = decode(value, stop);
         }
         if (result == B24BG_FORM_OK) {
-            result = add(found, name, value, twice);
+            result = add(form->fields, name, value, twice);
         }
         if (result != B24BG_FORM_OK) {
-            *culprit = shown_name(pool, name);
-            *fields = found;
+            form->culprit = shown_name(pool, name);
             return result;
         }
     }
-    *fields = found;
     return B24BG_FORM_OK;
 }
 

@@ -160,19 +160,19 @@ char *b24bg_install_encode(apr_pool_t *pool, const char *app, const b24bg_instal
 int b24bg_install_decode(apr_pool_t *pool, const char *text, const char **app,
                          b24bg_install_t *install)
 {
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
     const char *kind;
 
     if (b24bg_form_parse(pool, apr_pstrdup(pool, text), strlen(text), B24BG_FORM_REFUSE_TWICE,
-                         &fields, &culprit) != B24BG_FORM_OK) {
+                         &form) != B24BG_FORM_OK) {
         return 0;
     }
-    *app = b24bg_form_get(fields, APP);
-    kind = b24bg_form_get(fields, KIND);
+    *app = b24bg_form_get(form.fields, APP);
+    kind = b24bg_form_get(form.fields, KIND);
     if (!*app || !kind || !apr_isdigit(*kind) || kind[1] || *kind - '0' >= B24BG_INSTALL_OTHER) {
         return 0;
     }
     install->kind = (b24bg_install_kind_e)(*kind - '0');
-    return read_fields(pool, fields, &page_names, install, &culprit) == B24BG_REASON_ACCEPTED;
+    return read_fields(pool, form.fields, &page_names, install, &form.culprit) ==
+           B24BG_REASON_ACCEPTED;
 }

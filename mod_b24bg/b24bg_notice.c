@@ -108,12 +108,11 @@ static int read_json(apr_pool_t *pool, const char *text, apr_size_t length, b24b
  * must not be lost for a stray % in its text. */
 static int read_form(apr_pool_t *pool, char *text, apr_size_t length, b24bg_notice_t *notice)
 {
-    apr_table_t *fields;
-    const char *culprit;
-    b24bg_form_result_e result =
-        b24bg_form_parse(pool, text, length, B24BG_FORM_LAST_WINS, &fields, &culprit);
+    b24bg_form_t form;
+    b24bg_form_result_e result = b24bg_form_parse(pool, text, length, B24BG_FORM_LAST_WINS, &form);
 
-    take(pool, b24bg_form_get(fields, ERROR), b24bg_form_get(fields, DESCRIPTION), notice);
+    take(pool, b24bg_form_get(form.fields, ERROR), b24bg_form_get(form.fields, DESCRIPTION),
+         notice);
     return result == B24BG_FORM_OK;
 }
 
@@ -161,16 +160,16 @@ int b24bg_notice_decode(apr_pool_t *pool, const char *text, const char **app, co
     b24bg_notice_t found = {NULL, ""};
     const char *found_app;
     const char *found_hash;
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
 
     if (b24bg_form_parse(pool, apr_pstrdup(pool, text), strlen(text), B24BG_FORM_REFUSE_TWICE,
-                         &fields, &culprit) != B24BG_FORM_OK) {
+                         &form) != B24BG_FORM_OK) {
         return 0;
     }
-    found_app = b24bg_form_get(fields, APP);
-    found_hash = b24bg_form_get(fields, KEY_HASH);
-    take(pool, b24bg_form_get(fields, ERROR), b24bg_form_get(fields, DESCRIPTION), &found);
+    found_app = b24bg_form_get(form.fields, APP);
+    found_hash = b24bg_form_get(form.fields, KEY_HASH);
+    take(pool, b24bg_form_get(form.fields, ERROR), b24bg_form_get(form.fields, DESCRIPTION),
+         &found);
     if (!found_app || !*found_app || !found_hash ||
         !read_hex(found_hash, B24BG_KEY_HASH_LENGTH, hash) || !found.error) {
         return 0;

@@ -387,18 +387,17 @@ static void take_silence(b24bg_task_t *task, apr_pool_t *pool, news_t *news)
 {
     char *text = apr_pstrdup(pool, news->message->fields);
     apr_array_header_t *registrations;
-    const char *culprit;
-    apr_table_t *fields;
+    b24bg_form_t form;
     const char *member_id;
     int i;
 
-    b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_LAST_WINS, &fields, &culprit);
-    member_id = b24bg_form_get(fields, "member_id");
+    b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_LAST_WINS, &form);
+    member_id = b24bg_form_get(form.fields, "member_id");
     registrations = b24bg_task_registrations(task, pool, news->app, member_id ? member_id : "");
     for (i = 0; registrations && i < registrations->nelts; i++) {
         b24bg_store_registration_t *registration =
             &APR_ARRAY_IDX(registrations, i, b24bg_store_registration_t);
-        const char *user = b24bg_form_get(fields, "user_id");
+        const char *user = b24bg_form_get(form.fields, "user_id");
         if (registration->change && user && apr_atoi64(user) == registration->user_id) {
             news->registration = registration;
             news->event = B24BG_EVENT_SILENCE;

@@ -13,12 +13,13 @@ APLOG_USE_MODULE(b24bg);
 static b24bg_reason_e read_install(request_rec *r, b24bg_body_t *body, b24bg_install_t *install,
                                    const char **field)
 {
-    apr_table_t *fields;
-    b24bg_reason_e reason = b24bg_form_reason(b24bg_form_parse(
-        r->pool, body->data, body->length, B24BG_FORM_REFUSE_TWICE, &fields, field));
+    b24bg_form_t form;
+    b24bg_reason_e reason = b24bg_form_reason(
+        b24bg_form_parse(r->pool, body->data, body->length, B24BG_FORM_REFUSE_TWICE, &form));
 
+    *field = form.culprit;
     if (reason == B24BG_REASON_ACCEPTED) {
-        reason = b24bg_install_read(r->pool, fields, install, field);
+        reason = b24bg_install_read(r->pool, form.fields, install, field);
     }
     return reason;
 }

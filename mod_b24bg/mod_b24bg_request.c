@@ -236,18 +236,20 @@ static b24bg_reason_e read_placement(request_rec *r, const b24bg_request_t *requ
                                      b24bg_body_t *body, b24bg_placement_t *placement,
                                      const char **field)
 {
-    apr_table_t *query;
-    apr_table_t *fields;
+    b24bg_form_t query;
+    b24bg_form_t form;
     b24bg_reason_e reason;
 
     reason = b24bg_form_reason(b24bg_form_parse(r->pool, request->args, strlen(request->args),
-                                                B24BG_FORM_LAST_WINS, &query, field));
+                                                B24BG_FORM_LAST_WINS, &query));
+    *field = query.culprit;
     if (reason == B24BG_REASON_ACCEPTED) {
-        reason = b24bg_form_reason(b24bg_form_parse(r->pool, body->data, body->length,
-                                                    B24BG_FORM_REFUSE_TWICE, &fields, field));
+        reason = b24bg_form_reason(
+            b24bg_form_parse(r->pool, body->data, body->length, B24BG_FORM_REFUSE_TWICE, &form));
+        *field = form.culprit;
     }
     if (reason == B24BG_REASON_ACCEPTED) {
-        reason = b24bg_placement_read(query, fields, placement, field);
+        reason = b24bg_placement_read(query.fields, form.fields, placement, field);
     }
     if (reason == B24BG_REASON_ACCEPTED &&
         !b24bg_value_patterns_fit(request->app->portals, placement->domain)) {

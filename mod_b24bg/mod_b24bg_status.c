@@ -101,17 +101,16 @@ static int refuse(request_rec *r, int status, const char *text)
 static const struct format *chosen_format(request_rec *r)
 {
     const char *name = formats[0].name;
-    const char *culprit;
-    apr_table_t *query;
+    b24bg_form_t query;
     apr_size_t i;
 
     if (r->args) {
         if (b24bg_form_parse(r->pool, apr_pstrdup(r->pool, r->args), strlen(r->args),
-                             B24BG_FORM_LAST_WINS, &query, &culprit) != B24BG_FORM_OK) {
+                             B24BG_FORM_LAST_WINS, &query) != B24BG_FORM_OK) {
             return NULL;
         }
-        if (b24bg_form_get(query, "format")) {
-            name = b24bg_form_get(query, "format");
+        if (b24bg_form_get(query.fields, "format")) {
+            name = b24bg_form_get(query.fields, "format");
         }
     }
     for (i = 0; i < FORMATS; i++) {

@@ -56,8 +56,7 @@ static void check_round_trip(apr_pool_t *pool, const apr_table_t *fields)
 {
     const apr_array_header_t *list = apr_table_elts(fields);
     char *text = apr_pstrdup(pool, "");
-    const char *culprit;
-    apr_table_t *again;
+    b24bg_form_t again;
     int i;
 
     for (i = 0; i < list->nelts; i++) {
@@ -66,29 +65,30 @@ static void check_round_trip(apr_pool_t *pool, const apr_table_t *fields)
         text = apr_pstrcat(pool, text, "&", encode(pool, entry->key), "=", encode(pool, entry->val),
                            NULL);
     }
-    FUZZ_CHECK(b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_REFUSE_TWICE, &again,
-                                &culprit) == B24BG_FORM_OK);
-    FUZZ_CHECK(apr_table_elts(again)->nelts == list->nelts);
+    FUZZ_CHECK(b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_REFUSE_TWICE, &again) ==
+               B24BG_FORM_OK);
+    FUZZ_CHECK(apr_table_elts(again.fields)->nelts == list->nelts);
     for (i = 0; i < list->nelts; i++) {
         const apr_table_entry_t *one = &APR_ARRAY_IDX(list, i, apr_table_entry_t);
-        const apr_table_entry_t *two = &APR_ARRAY_IDX(apr_table_elts(again), i, apr_table_entry_t);
+        const apr_table_entry_t *two =
+            &APR_ARRAY_IDX(apr_table_elts(again.fields), i, apr_table_entry_t);
         FUZZ_CHECK(strcmp(one->key, two->key) == 0 && strcmp(one->val, two->val) == 0);
     }
 }
 
 static void try_parse(apr_pool_t *pool, const uint8_t *data, size_t size, b24bg_form_twice_e twice)
 {
-    apr_table_t *fields = NULL;
-    const char *culprit = NULL;
+    b24bg_form_t form = {NULL, NULL};
     char *text = fuzz_text(pool, data, size);
 
-    if (b24bg_form_parse(pool, text, size, twice, &fields, &culprit) == B24BG_FORM_OK) {
-        check_pairs(apr_table_elts(fields), size);
-        check_round_trip(pool, fields);
+    if (b24bg_form_parse(pool, text, size, twice, &form) == B24BG_FORM_OK) {
+        check_pairs(apr_table_elts(form.fields), size);
+        check_round_trip(pool, form.fields);
+        FUZZ_CHECK(!form.culprit);
     } else {
-        FUZZ_CHECK(fields); /* those in front of the fault */
-        check_pairs(apr_table_elts(fields), size);
-        check_clean(culprit, 64);
+        FUZZ_CHECK(form.fields); /* those in front of the fault */
+        check_pairs(apr_table_elts(form.fields), size);
+        check_clean(form.culprit, 64);
     }
 }
 
@@ -118,18 +118,16 @@ static int is_secret(apr_pool_t *pool, const char *encoded)
                                         "auth[refresh_token]",
                                         "auth[application_token]"};
     char *text = apr_pstrdup(pool, encoded);
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
     size_t i;
 
-    if (b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_LAST_WINS, &fields, &culprit) !=
-            B24BG_FORM_OK ||
-        apr_is_empty_table(fields)) {
+    if (b24bg_form_parse(pool, text, strlen(text), B24BG_FORM_LAST_WINS, &form) != B24BG_FORM_OK ||
+        apr_is_empty_table(form.fields)) {
         return 0;
     }
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcasecmp(APR_ARRAY_IDX(apr_table_elts(fields), 0, apr_table_entry_t).key, names[i]) ==
-            0) {
+        if (strcasecmp(APR_ARRAY_IDX(apr_table_elts(form.fields), 0, apr_table_entry_t).key,
+                       names[i]) == 0) {
             return 1;
         }
     }

@@ -11,11 +11,10 @@
 static apr_table_t *parse(apr_pool_t *pool, const uint8_t *data, size_t size,
                           b24bg_form_twice_e twice)
 {
-    apr_table_t *fields = NULL;
-    const char *culprit;
+    b24bg_form_t form;
 
-    b24bg_form_parse(pool, fuzz_text(pool, data, size), size, twice, &fields, &culprit);
-    return fields;
+    b24bg_form_parse(pool, fuzz_text(pool, data, size), size, twice, &form);
+    return form.fields;
 }
 
 static void check_domain(const char *domain)

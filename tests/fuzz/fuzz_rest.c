@@ -126,16 +126,15 @@ static void check_unbind(apr_pool_t *pool, const b24bg_rest_portal_t *portal,
                          const b24bg_rest_row_t *row)
 {
     b24bg_http_request_t request;
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
 
     CHECK(b24bg_rest_ask_unbind(pool, portal, row, &request) == APR_SUCCESS);
     CHECK(b24bg_form_parse(pool, apr_pstrdup(pool, request.body), request.length,
-                           B24BG_FORM_REFUSE_TWICE, &fields, &culprit) == B24BG_FORM_OK);
-    CHECK(apr_table_elts(fields)->nelts == 4);
-    CHECK(strcmp(b24bg_form_get(fields, "HANDLER"), row->handler) == 0);
-    CHECK(strcmp(b24bg_form_get(fields, "PLACEMENT"), "PAGE_BACKGROUND_WORKER") == 0);
-    CHECK(apr_atoi64(b24bg_form_get(fields, "USER_ID")) == row->user_id);
+                           B24BG_FORM_REFUSE_TWICE, &form) == B24BG_FORM_OK);
+    CHECK(apr_table_elts(form.fields)->nelts == 4);
+    CHECK(strcmp(b24bg_form_get(form.fields, "HANDLER"), row->handler) == 0);
+    CHECK(strcmp(b24bg_form_get(form.fields, "PLACEMENT"), "PAGE_BACKGROUND_WORKER") == 0);
+    CHECK(apr_atoi64(b24bg_form_get(form.fields, "USER_ID")) == row->user_id);
 }
 
 static void check_bind(apr_pool_t *pool, const b24bg_rest_portal_t *portal,

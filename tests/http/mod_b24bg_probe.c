@@ -245,13 +245,12 @@ static int change_once(request_rec *r, b24bg_table_t *table, const apr_table_t *
 
 static int change(request_rec *r, b24bg_table_t *table)
 {
-    apr_table_t *query;
-    const char *culprit;
+    b24bg_form_t query;
     int done;
 
-    b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query, &culprit);
+    b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query);
     do {
-        done = change_once(r, table, query);
+        done = change_once(r, table, query.fields);
     } while (done == 0);
     ap_rprintf(r, "done %d\n", done);
     return OK;
@@ -264,17 +263,17 @@ static int print_tag(request_rec *r, b24bg_table_t *table)
     char tag[B24BG_BEACON_TAG_LENGTH + 1] = "";
     b24bg_portal_id_t id = {0, NULL, 0};
     b24bg_portal_ref_t place;
-    apr_table_t *query;
-    const char *culprit;
+    b24bg_form_t query;
 
-    b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query, &culprit);
-    id.app = row_named(r, table, b24bg_form_get(query, "app"));
-    id.member_id = b24bg_form_get(query, "member_id");
+    b24bg_form_parse(r->pool, r->args, strlen(r->args), B24BG_FORM_REFUSE_TWICE, &query);
+    id.app = row_named(r, table, b24bg_form_get(query.fields, "app"));
+    id.member_id = b24bg_form_get(query.fields, "member_id");
     place = b24bg_table_find(table, &id);
     subject.app = id.app;
     subject.slot = place.slot;
     subject.generation = place.generation;
-    subject.rendered = r->request_time - apr_time_from_sec(atoi(b24bg_form_get(query, "tag")));
+    subject.rendered =
+        r->request_time - apr_time_from_sec(atoi(b24bg_form_get(query.fields, "tag")));
     subject.nonce = (apr_uint32_t)r->request_time;
     b24bg_beacon_tag(b24bg_table_key(table), &subject, tag);
     ap_rputs(tag, r);

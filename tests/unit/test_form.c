@@ -26,9 +26,9 @@ static const char *show(const apr_table_t *fields)
 
 /* Parses a copy that has exactly the one writable byte behind it that the contract asks for. */
 static b24bg_form_result_e parse(const char *text, size_t length, b24bg_form_twice_e twice,
-                                 apr_table_t **fields, const char **culprit)
+                                 b24bg_form_t *form)
 {
-    return b24bg_form_parse(unit_pool, unit_copy(text, length, 1), length, twice, fields, culprit);
+    return b24bg_form_parse(unit_pool, unit_copy(text, length, 1), length, twice, form);
 }
 
 typedef struct {
@@ -111,17 +111,16 @@ static const row_t rows[] = {
 static void test_parse(void **state)
 {
     const row_t *row = *state;
-    apr_table_t *untouched = apr_table_make(unit_pool, 1);
-    apr_table_t *fields = untouched;
-    const char *culprit = NULL;
+    b24bg_form_t form = {NULL, "untouched"};
     size_t length = row->length ? row->length : strlen(row->text);
 
-    assert_int_equal(parse(row->text, length, row->twice, &fields, &culprit), row->result);
+    assert_int_equal(parse(row->text, length, row->twice, &form), row->result);
     if (row->result == B24BG_FORM_OK) {
-        assert_string_equal(show(fields), row->expected);
+        assert_string_equal(show(form.fields), row->expected);
+        assert_null(form.culprit);
     } else {
-        assert_ptr_not_equal(fields, untouched); /* what stands in front of the fault */
-        assert_string_equal(culprit, row->expected);
+        assert_non_null(form.fields); /* what stands in front of the fault */
+        assert_string_equal(form.culprit, row->expected);
     }
 }
 
@@ -168,13 +167,12 @@ static const golden_t golden[] = {
 static void test_golden(void **state)
 {
     const golden_t *row = *state;
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
 
     assert_int_equal(strlen(row->text), row->length);
-    assert_int_equal(parse(row->text, row->length, REFUSE, &fields, &culprit), B24BG_FORM_OK);
-    assert_int_equal(apr_table_elts(fields)->nelts, row->fields);
-    assert_string_equal(b24bg_form_get(fields, row->field), row->value);
+    assert_int_equal(parse(row->text, row->length, REFUSE, &form), B24BG_FORM_OK);
+    assert_int_equal(apr_table_elts(form.fields)->nelts, row->fields);
+    assert_string_equal(b24bg_form_get(form.fields, row->field), row->value);
 }
 
 /* `count` pairs f0=0&f1=1... */
@@ -193,16 +191,15 @@ static void test_field_bound(void **state)
 {
     const char *most = many(B24BG_FORM_FIELDS_MAX);
     const char *over = many(B24BG_FORM_FIELDS_MAX + 1);
-    const char *culprit;
-    apr_table_t *fields;
+    b24bg_form_t form;
 
     (void)state;
-    assert_int_equal(parse(most, strlen(most), REFUSE, &fields, &culprit), B24BG_FORM_OK);
-    assert_int_equal(apr_table_elts(fields)->nelts, B24BG_FORM_FIELDS_MAX);
-    assert_string_equal(b24bg_form_get(fields, "f63"), "63");
-    assert_int_equal(parse(over, strlen(over), REFUSE, &fields, &culprit), B24BG_FORM_TOO_MANY);
-    assert_string_equal(culprit, "f64");
-    assert_int_equal(parse(over, strlen(over), LAST, &fields, &culprit), B24BG_FORM_TOO_MANY);
+    assert_int_equal(parse(most, strlen(most), REFUSE, &form), B24BG_FORM_OK);
+    assert_int_equal(apr_table_elts(form.fields)->nelts, B24BG_FORM_FIELDS_MAX);
+    assert_string_equal(b24bg_form_get(form.fields, "f63"), "63");
+    assert_int_equal(parse(over, strlen(over), REFUSE, &form), B24BG_FORM_TOO_MANY);
+    assert_string_equal(form.culprit, "f64");
+    assert_int_equal(parse(over, strlen(over), LAST, &form), B24BG_FORM_TOO_MANY);
 }
 
 /* A field that stands twice does not take a second place where the last one wins. */
@@ -210,30 +207,28 @@ static void test_field_bound_last_wins(void **state)
 {
     const char *text =
         apr_pstrcat(unit_pool, many(B24BG_FORM_FIELDS_MAX), "&f0=again&&f1=too", NULL);
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
 
     (void)state;
-    assert_int_equal(parse(text, strlen(text), LAST, &fields, &culprit), B24BG_FORM_OK);
-    assert_int_equal(apr_table_elts(fields)->nelts, B24BG_FORM_FIELDS_MAX);
-    assert_string_equal(b24bg_form_get(fields, "f0"), "again");
-    assert_string_equal(b24bg_form_get(fields, "f1"), "too");
-    assert_int_equal(parse(text, strlen(text), REFUSE, &fields, &culprit), B24BG_FORM_TWICE);
+    assert_int_equal(parse(text, strlen(text), LAST, &form), B24BG_FORM_OK);
+    assert_int_equal(apr_table_elts(form.fields)->nelts, B24BG_FORM_FIELDS_MAX);
+    assert_string_equal(b24bg_form_get(form.fields, "f0"), "again");
+    assert_string_equal(b24bg_form_get(form.fields, "f1"), "too");
+    assert_int_equal(parse(text, strlen(text), REFUSE, &form), B24BG_FORM_TWICE);
 }
 
 static void test_get(void **state)
 {
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
 
     (void)state;
-    assert_int_equal(parse("member_id=1&=2&status", 21, REFUSE, &fields, &culprit), B24BG_FORM_OK);
-    assert_string_equal(b24bg_form_get(fields, "member_id"), "1");
-    assert_string_equal(b24bg_form_get(fields, ""), "2");
-    assert_string_equal(b24bg_form_get(fields, "status"), "");
-    assert_null(b24bg_form_get(fields, "MEMBER_ID"));
-    assert_null(b24bg_form_get(fields, "member_i"));
-    assert_null(b24bg_form_get(fields, "member_id2"));
+    assert_int_equal(parse("member_id=1&=2&status", 21, REFUSE, &form), B24BG_FORM_OK);
+    assert_string_equal(b24bg_form_get(form.fields, "member_id"), "1");
+    assert_string_equal(b24bg_form_get(form.fields, ""), "2");
+    assert_string_equal(b24bg_form_get(form.fields, "status"), "");
+    assert_null(b24bg_form_get(form.fields, "MEMBER_ID"));
+    assert_null(b24bg_form_get(form.fields, "member_i"));
+    assert_null(b24bg_form_get(form.fields, "member_id2"));
     assert_null(b24bg_form_get(apr_table_make(unit_pool, 1), "member_id"));
 }
 
@@ -249,8 +244,7 @@ static void test_round_trip(void **state)
         size_t length = 0;
         size_t wanted = 0;
         int pairs = (int)unit_random(12);
-        apr_table_t *fields;
-        const char *culprit;
+        b24bg_form_t form;
         int i;
 
         for (i = 0; i < pairs; i++) {
@@ -266,8 +260,8 @@ static void test_round_trip(void **state)
             expected[wanted++] = '\n';
         }
         expected[wanted] = '\0';
-        assert_int_equal(parse(text, length, REFUSE, &fields, &culprit), B24BG_FORM_OK);
-        assert_string_equal(show(fields), expected);
+        assert_int_equal(parse(text, length, REFUSE, &form), B24BG_FORM_OK);
+        assert_string_equal(show(form.fields), expected);
     }
 }
 

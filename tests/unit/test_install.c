@@ -19,13 +19,12 @@
 
 static apr_table_t *fields_of(const char *text)
 {
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
     char *copy = unit_copy(text, strlen(text), 1);
 
     assert_int_equal(B24BG_FORM_OK, b24bg_form_parse(unit_pool, copy, strlen(text),
-                                                     B24BG_FORM_REFUSE_TWICE, &fields, &culprit));
-    return fields;
+                                                     B24BG_FORM_REFUSE_TWICE, &form));
+    return form.fields;
 }
 
 static const struct good {

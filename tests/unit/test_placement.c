@@ -17,13 +17,11 @@
 
 static const apr_table_t *parse(const char *text, b24bg_form_twice_e twice)
 {
-    apr_table_t *fields = NULL;
-    const char *culprit;
+    b24bg_form_t form;
     char *copy = apr_pstrdup(unit_pool, text);
 
-    assert_int_equal(b24bg_form_parse(unit_pool, copy, strlen(copy), twice, &fields, &culprit),
-                     B24BG_FORM_OK);
-    return fields;
+    assert_int_equal(b24bg_form_parse(unit_pool, copy, strlen(copy), twice, &form), B24BG_FORM_OK);
+    return form.fields;
 }
 
 static b24bg_reason_e read_load(const char *query, const char *body, b24bg_placement_t *placement,

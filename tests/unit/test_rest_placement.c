@@ -132,8 +132,7 @@ static void bind_decoded(void **state)
     b24bg_rest_binding_t binding = {NULL, NULL, NULL, 7};
     b24bg_http_request_t request;
     char text[256];
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
     int i;
 
     (void)state;
@@ -145,14 +144,14 @@ static void bind_decoded(void **state)
     assert_int_equal(APR_SUCCESS, b24bg_rest_ask_bind(unit_pool, &portal, &binding, &request));
     assert_int_equal(B24BG_FORM_OK,
                      b24bg_form_parse(unit_pool, apr_pstrdup(unit_pool, request.body),
-                                      request.length, B24BG_FORM_REFUSE_TWICE, &fields, &culprit));
-    assert_int_equal(6, apr_table_elts(fields)->nelts);
-    assert_string_equal("PAGE_BACKGROUND_WORKER", b24bg_form_get(fields, "PLACEMENT"));
-    assert_string_equal(text, b24bg_form_get(fields, "HANDLER"));
-    assert_string_equal(text, b24bg_form_get(fields, "OPTIONS[errorHandlerUrl]"));
-    assert_string_equal(text, b24bg_form_get(fields, "TITLE"));
-    assert_string_equal("7", b24bg_form_get(fields, "USER_ID"));
-    assert_string_equal(text, b24bg_form_get(fields, "auth"));
+                                      request.length, B24BG_FORM_REFUSE_TWICE, &form));
+    assert_int_equal(6, apr_table_elts(form.fields)->nelts);
+    assert_string_equal("PAGE_BACKGROUND_WORKER", b24bg_form_get(form.fields, "PLACEMENT"));
+    assert_string_equal(text, b24bg_form_get(form.fields, "HANDLER"));
+    assert_string_equal(text, b24bg_form_get(form.fields, "OPTIONS[errorHandlerUrl]"));
+    assert_string_equal(text, b24bg_form_get(form.fields, "TITLE"));
+    assert_string_equal("7", b24bg_form_get(form.fields, "USER_ID"));
+    assert_string_equal(text, b24bg_form_get(form.fields, "auth"));
 }
 
 static void unbind_request(void **state)

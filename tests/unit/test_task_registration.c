@@ -38,12 +38,11 @@ static const char *field(const apr_table_t *fields, const char *name)
 static apr_table_t *parse(const char *body)
 {
     char *text = apr_pstrdup(world.pool, body);
-    apr_table_t *fields;
-    const char *culprit;
+    b24bg_form_t form;
 
-    assert_int_equal(B24BG_FORM_OK, b24bg_form_parse(world.pool, text, strlen(text),
-                                                     B24BG_FORM_LAST_WINS, &fields, &culprit));
-    return fields;
+    assert_int_equal(B24BG_FORM_OK,
+                     b24bg_form_parse(world.pool, text, strlen(text), B24BG_FORM_LAST_WINS, &form));
+    return form.fields;
 }
 
 static const char *error_body(const char *code, const char *text)
