@@ -40,18 +40,19 @@ const char *b24bg_store_error(const b24bg_store_t *store);
 /* The schema's version in the store; the newest one after b24bg_store_open. */
 int b24bg_store_version(const b24bg_store_t *store);
 
-/* Takes or extends a lease (one that ends absurdly late counts as over: a clock was set back):
- * *mine is 1 if `holder` has it from now until now + length. Nobody else gets it before that, on
- * any machine (clocks are taken to agree within a few seconds). */
-apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name, const char *holder,
-                               apr_time_t now, apr_interval_time_t length, int *mine);
-/* Gives it back early, so that another one need not wait. */
-apr_status_t b24bg_store_release(b24bg_store_t *store, const char *name, const char *holder);
-/* Who has it, or had it last, and until when; APR_NOTFOUND if it was given back or never taken. */
+/* Who has a lease, and until when. */
 typedef struct {
     const char *holder;
     apr_time_t until;
 } b24bg_store_lease_t;
+/* Takes or extends it (one that ends absurdly late counts as over: a clock was set back): *mine is
+ * 1 if wanted->holder has it from now until wanted->until. Nobody else gets it before that, on any
+ * machine (clocks are taken to agree within a few seconds). */
+apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name,
+                               const b24bg_store_lease_t *wanted, apr_time_t now, int *mine);
+/* Gives it back early, so that another one need not wait. */
+apr_status_t b24bg_store_release(b24bg_store_t *store, const char *name, const char *holder);
+/* Who has it, or had it last; APR_NOTFOUND if it was given back or never taken. */
 apr_status_t b24bg_store_lease_get(b24bg_store_t *store, apr_pool_t *pool, const char *name,
                                    b24bg_store_lease_t **lease);
 

@@ -98,12 +98,11 @@ static apr_status_t write_all(b24bg_store_t *store, const apr_array_header_t *re
 
 /* Leases */
 
-apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name, const char *holder,
-                               apr_time_t now, apr_interval_time_t length, int *mine)
+apr_status_t b24bg_store_lease(b24bg_store_t *store, const char *name,
+                               const b24bg_store_lease_t *wanted, apr_time_t now, int *mine)
 {
-    apr_time_t until = now + length;
-    apr_time_t too_far = now + LEASE_LENGTHS_MOST * length;
-    const void *values[] = {name, holder, &until, &now, &too_far};
+    apr_time_t too_far = now + LEASE_LENGTHS_MOST * (wanted->until - now);
+    const void *values[] = {name, wanted->holder, &wanted->until, &now, &too_far};
     int taken;
 
     b24bg_store_sql_begin(store);

@@ -97,10 +97,11 @@ static int open_store(b24bg_task_t *task)
 
 int b24bg_task_still_leads(b24bg_task_t *task)
 {
+    b24bg_store_lease_t wanted = {task->config->holder, task->now + B24BG_TASK_LEASE};
+
     return task->store &&
-           b24bg_task_done(task, b24bg_store_lease(task->store, B24BG_TASK_LEASE_NAME,
-                                                   task->config->holder, task->now,
-                                                   B24BG_TASK_LEASE, &task->leader)) &&
+           b24bg_task_done(task, b24bg_store_lease(task->store, B24BG_TASK_LEASE_NAME, &wanted,
+                                                   task->now, &task->leader)) &&
            task->leader;
 }
 

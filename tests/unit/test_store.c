@@ -1154,9 +1154,10 @@ static void registrations_and_budgets_hold_any_text(void **state)
 
 static int take(b24bg_store_t *store, const char *holder, apr_time_t now)
 {
+    b24bg_store_lease_t wanted = {holder, now + 10 * SECOND};
     int mine = -1;
 
-    OK(store, b24bg_store_lease(store, "task", holder, now, 10 * SECOND, &mine));
+    OK(store, b24bg_store_lease(store, "task", &wanted, now, &mine));
     return mine;
 }
 
@@ -1164,6 +1165,7 @@ static void a_lease_has_one_holder(void **state)
 {
     b24bg_store_t *one = create_store(state);
     b24bg_store_t *other = open_store();
+    b24bg_store_lease_t wanted = {"other", NOW + SECOND};
     int mine = -1;
 
     assert_int_equal(1, take(one, "one", NOW));
@@ -1176,7 +1178,7 @@ static void a_lease_has_one_holder(void **state)
     assert_int_equal(0, take(one, "one", NOW + 16 * SECOND));
     OK(other, b24bg_store_release(other, "task", "other"));
     assert_int_equal(1, take(one, "one", NOW + 16 * SECOND));
-    OK(other, b24bg_store_lease(other, "another", "other", NOW, SECOND, &mine));
+    OK(other, b24bg_store_lease(other, "another", &wanted, NOW, &mine));
     assert_int_equal(1, mine);
 }
 
@@ -2104,12 +2106,12 @@ static void many_change_one_registration(void **state)
 /* Only one of them gets it. */
 static void race_for_the_lease(int number)
 {
+    b24bg_store_lease_t wanted = {apr_itoa(unit_pool, number), NOW + SECOND};
     int mine = -1;
     b24bg_store_t *store = open_in_child();
 
     pass_gate();
-    CHECK(b24bg_store_lease(store, "task", apr_itoa(unit_pool, number), NOW, SECOND, &mine) ==
-          APR_SUCCESS);
+    CHECK(b24bg_store_lease(store, "task", &wanted, NOW, &mine) == APR_SUCCESS);
     _exit(mine ? 10 : 20);
 }
 
@@ -2156,7 +2158,6 @@ static void a_locked_store_fails_in_seconds(void **state)
     apr_time_t before;
     pid_t locker;
     char byte;
-    int mine = -1;
 
     b24bg_store_close(store);
     assert_int_equal(0, pipe(gate));
@@ -2180,8 +2181,7 @@ static void a_locked_store_fails_in_seconds(void **state)
 
     store = open_store();
     OK(store, b24bg_store_portal_put(store, &portal, NULL));
-    OK(store, b24bg_store_lease(store, "task", "one", NOW, SECOND, &mine));
-    assert_int_equal(1, mine);
+    assert_int_equal(1, take(store, "one", NOW));
 }
 
 /* A lock that is held for less than that is waited for. */
@@ -2218,9 +2218,10 @@ static void a_short_lock_is_waited_for(void **state)
 
 static apr_status_t call_lease(b24bg_store_t *store)
 {
+    b24bg_store_lease_t wanted = {"one", NOW + SECOND};
     int mine;
 
-    return b24bg_store_lease(store, "task", "one", NOW, SECOND, &mine);
+    return b24bg_store_lease(store, "task", &wanted, NOW, &mine);
 }
 
 static apr_status_t call_release(b24bg_store_t *store)
