@@ -98,21 +98,7 @@ static int is_meant(const b24bg_task_app_t *app, const b24bg_store_registration_
 }
 
 /* The registration remembers which command it has taken, so that a crash in the middle, or another
- * step, does not begin it again. 1: something was changed. */
-static int begin(b24bg_task_t *task, const b24bg_task_app_t *app,
-                 const b24bg_store_command_t *command, b24bg_registration_event_e event,
-                 b24bg_store_registration_t *row, apr_pool_t *scratch)
-{
-    if (strcmp(row->command, command->id) == 0 || !is_meant(app, row, event)) {
-        return 0;
-    }
-    b24bg_task_registration_apply(task, scratch, app, row, event);
-    row->command = command->id;
-    b24bg_task_done(task, b24bg_store_registration_put(task->store, row, NULL));
-    task->registrations_due = 0;
-    return 1;
-}
-
+ * step, does not begin it again. */
 static void carry_out(b24bg_task_t *task, const b24bg_task_app_t *app,
                       const b24bg_store_command_t *command, b24bg_registration_event_e event,
                       apr_pool_t *scratch)
@@ -122,8 +108,14 @@ static void carry_out(b24bg_task_t *task, const b24bg_task_app_t *app,
     int i;
 
     for (i = 0; rows && i < rows->nelts && task->store; i++) {
-        begun |= begin(task, app, command, event,
-                       &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t), scratch);
+        b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        if (strcmp(row->command, command->id) != 0 && is_meant(app, row, event)) {
+            b24bg_task_registration_apply(task, scratch, app, row, event);
+            row->command = command->id;
+            b24bg_task_done(task, b24bg_store_registration_put(task->store, row, NULL));
+            task->registrations_due = 0;
+            begun = 1;
+        }
     }
     if (rows && task->store && !begun) {
         report(task, command, rows, scratch);

@@ -592,24 +592,38 @@ static const char *set_use(cmd_parms *cmd, void *conf, const char *name)
 
 /* <B24bgApp name> */
 
+/* What the URL of a directive may be. */
+typedef struct {
+    const char *directive;
+    int flags;
+    apr_size_t longest;
+} url_rule_t;
+
+static const url_rule_t worker_rule = {"B24bgWorkerURL", 0, B24BG_VALUE_WORKER_URL_MAX};
+static const url_rule_t error_rule = {"B24bgErrorURL", B24BG_VALUE_URL_NO_QUERY,
+                                      B24BG_VALUE_ERROR_URL_MAX};
+static const url_rule_t bx24_rule = {"B24bgBX24", B24BG_VALUE_URL_PATH, B24BG_PAGE_MAX};
+static const url_rule_t script_rule = {"B24bgScript", B24BG_VALUE_URL_PATH, B24BG_PAGE_MAX};
+static const url_rule_t auth_server_rule = {"B24bgAuthServer", B24BG_VALUE_URL_NO_QUERY,
+                                            B24BG_VALUE_ERROR_URL_MAX};
+
 /* URLs are checked at the end of the app, when B24bgAllowHTTP is known wherever it stood. */
-static const char *check_url(apr_pool_t *pool, const b24bg_app_t *app, const char *directive,
-                             const char *url, int flags, apr_size_t longest)
+static const char *check_url(apr_pool_t *pool, const b24bg_app_t *app, const url_rule_t *rule,
+                             const char *url)
 {
     const char *error;
+    int flags = rule->flags | (app->allow_http ? B24BG_VALUE_URL_HTTP : 0);
 
     if (!url) {
         return NULL;
     }
-    flags |= app->allow_http ? B24BG_VALUE_URL_HTTP : 0;
-    error = b24bg_value_url(pool, url, flags, longest);
-    return error ? apr_psprintf(pool, "%s \"%s\": %s", directive, url, error) : NULL;
+    error = b24bg_value_url(pool, url, flags, rule->longest);
+    return error ? apr_psprintf(pool, "%s \"%s\": %s", rule->directive, url, error) : NULL;
 }
 
 static const char *check_auth_server(apr_pool_t *pool, const b24bg_app_t *app, const char *url)
 {
-    const char *error = check_url(pool, app, "B24bgAuthServer", url, B24BG_VALUE_URL_NO_QUERY,
-                                  B24BG_VALUE_ERROR_URL_MAX);
+    const char *error = check_url(pool, app, &auth_server_rule, url);
     const char *host = strstr(url, "://");
 
     if (!error && !app->allow_http && ap_cstr_casecmpn(url, "http://", 7) == 0) {
@@ -627,23 +641,20 @@ static const char *check_auth_server(apr_pool_t *pool, const b24bg_app_t *app, c
 
 static const char *check_urls(apr_pool_t *pool, const b24bg_app_t *app)
 {
-    const char *error =
-        check_url(pool, app, "B24bgWorkerURL", app->worker_url, 0, B24BG_VALUE_WORKER_URL_MAX);
+    const char *error = check_url(pool, app, &worker_rule, app->worker_url);
     int i;
 
     if (!error) {
-        error = check_url(pool, app, "B24bgErrorURL", app->error_url, B24BG_VALUE_URL_NO_QUERY,
-                          B24BG_VALUE_ERROR_URL_MAX);
+        error = check_url(pool, app, &error_rule, app->error_url);
     }
     if (!error) {
-        error = check_url(pool, app, "B24bgBX24", app->bx24, B24BG_VALUE_URL_PATH, B24BG_PAGE_MAX);
+        error = check_url(pool, app, &bx24_rule, app->bx24);
     }
     for (i = 0; i < app->auth_servers->nelts && !error; i++) {
         error = check_auth_server(pool, app, APR_ARRAY_IDX(app->auth_servers, i, const char *));
     }
     for (i = 0; i < app->scripts->nelts && !error; i++) {
-        error = check_url(pool, app, "B24bgScript", APR_ARRAY_IDX(app->scripts, i, const char *),
-                          B24BG_VALUE_URL_PATH, B24BG_PAGE_MAX);
+        error = check_url(pool, app, &script_rule, APR_ARRAY_IDX(app->scripts, i, const char *));
     }
     return error;
 }

@@ -30,31 +30,38 @@ typedef struct {
 } retained_t;
 
 /* buckets[count], with a bound for each but the last. */
-static void print_histogram(request_rec *r, const char *app, const char *name,
-                            const apr_uint64_t *buckets, const apr_time_t *bounds, int count)
+typedef struct {
+    const char *name;
+    const apr_uint64_t *buckets;
+    const apr_time_t *bounds;
+    int count;
+} histogram_t;
+
+static void print_histogram(request_rec *r, const char *app, const histogram_t *histogram)
 {
     apr_uint64_t sum = 0;
     int i;
 
-    for (i = 0; i < count - 1; i++) {
-        sum += buckets[i];
-        ap_rprintf(r, "%s_seconds_bucket app=%s le=%.4f %" APR_UINT64_T_FMT "\n", name, app,
-                   (double)bounds[i] / APR_USEC_PER_SEC, sum);
+    for (i = 0; i < histogram->count - 1; i++) {
+        sum += histogram->buckets[i];
+        ap_rprintf(r, "%s_seconds_bucket app=%s le=%.4f %" APR_UINT64_T_FMT "\n", histogram->name,
+                   app, (double)histogram->bounds[i] / APR_USEC_PER_SEC, sum);
     }
-    sum += buckets[i];
-    ap_rprintf(r, "%s_seconds_count app=%s %" APR_UINT64_T_FMT "\n", name, app, sum);
+    sum += histogram->buckets[i];
+    ap_rprintf(r, "%s_seconds_count app=%s %" APR_UINT64_T_FMT "\n", histogram->name, app, sum);
 }
 
 static void print_loads(request_rec *r, const b24bg_app_counts_t *counts)
 {
     static const apr_time_t server_bounds[] = B24BG_SERVER_TIME_BOUNDS;
     static const apr_time_t load_bounds[] = B24BG_LOAD_TIME_BOUNDS;
+    const histogram_t server = {"server", counts->server_time, server_bounds,
+                                B24BG_SERVER_TIME_BUCKETS};
+    const histogram_t load = {"load", counts->load_time, load_bounds, B24BG_LOAD_TIME_BUCKETS};
     int source;
 
-    print_histogram(r, counts->name, "server", counts->server_time, server_bounds,
-                    B24BG_SERVER_TIME_BUCKETS);
-    print_histogram(r, counts->name, "load", counts->load_time, load_bounds,
-                    B24BG_LOAD_TIME_BUCKETS);
+    print_histogram(r, counts->name, &server);
+    print_histogram(r, counts->name, &load);
     ap_rprintf(r, "load_milliseconds app=%s %" APR_UINT64_T_FMT "\n", counts->name,
                counts->load_time_sum / 1000);
     ap_rprintf(r, "beacons app=%s %" APR_UINT64_T_FMT "\n", counts->name, counts->beacons);
