@@ -53,7 +53,7 @@ static void write_log(void *baton, b24bg_log_level_e level, const char *line)
     ap_log_error(APLOG_MARK, log_levels[level], 0, (server_rec *)baton, "%s", line);
 }
 
-/* Keys are made of it. There is no going on without. */
+/* Keys are made of it, and the lease's name. There is no going on without. */
 static void fill_random(void *bytes, apr_size_t length)
 {
     apr_status_t rv = apr_generate_random_bytes(bytes, length);
@@ -103,13 +103,13 @@ static const char *store_params(apr_pool_t *pool)
 /* A name for the lease that no other process on any machine has. */
 static const char *lease_holder(apr_pool_t *pool)
 {
-    unsigned char random[8];
+    apr_uint32_t random[2];
     char host[APRMAXHOSTLEN + 1] = "?";
 
     apr_gethostname(host, sizeof(host), pool);
-    apr_generate_random_bytes(random, sizeof(random));
-    return apr_psprintf(pool, "%s/%" APR_PID_T_FMT "/%08x%08x", host, getpid(),
-                        *(apr_uint32_t *)random, *(apr_uint32_t *)(random + 4));
+    fill_random(random, sizeof(random));
+    return apr_psprintf(pool, "%s/%" APR_PID_T_FMT "/%08x%08x", host, getpid(), random[0],
+                        random[1]);
 }
 
 static apr_status_t start_task(void)
