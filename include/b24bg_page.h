@@ -1,6 +1,6 @@
 /* The worker page: built once at start; of each load only the beacon's tag is new.
  *
- * Pure, and the only place that escapes HTML. Thread: any; nothing is shared. Results live as long
+ * Pure; escapes what it takes into its pages. Thread: any; nothing is shared. Results live as long
  * as the pool.
  */
 #ifndef B24BG_PAGE_H

@@ -266,8 +266,8 @@ typedef struct {
  * old. */
 void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *request);
 
-/* What a browser tells of a load. Called once per tag: b24bg_table_seen on the tag with app and
- * member_id. */
+/* What a browser tells of a load. Whoever counts it keeps out what comes again: b24bg_table_seen,
+ * with 32 zeros for the member_id, which no portal has, and a text that holds the tag. */
 typedef struct {
     b24bg_portal_ref_t portal;
     int app;
@@ -286,9 +286,9 @@ typedef struct {
  * the registration is as old. */
 void b24bg_table_count_beacon(b24bg_table_t *table, const b24bg_table_beacon_t *beacon);
 
-/* An installation that was verified, or not. Background task only. */
-void b24bg_table_count_install(b24bg_table_t *table, int app, int verified);
 void b24bg_table_count_notice(b24bg_table_t *table, int app, b24bg_notice_result_e result);
+/* These four: background task only. An installation that was verified, or not. */
+void b24bg_table_count_install(b24bg_table_t *table, int app, int verified);
 void b24bg_table_count_rebind(b24bg_table_t *table, int app, b24bg_rebind_result_e result);
 void b24bg_table_count_refresh(b24bg_table_t *table, int app, b24bg_refresh_result_e result);
 /* result: a b24bg_alert_result_e, which is another type with the same values as b24bg_alerted_e. */

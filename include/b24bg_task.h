@@ -20,7 +20,7 @@
 #include <apr_pools.h>
 #include <apr_tables.h>
 
-/* Another machine's portals are in the table within 5 s (issue: portals); looked at this often. */
+/* Another machine's portals are in the table within 5 s (README.md); looked at this often. */
 #define B24BG_TASK_REFRESH_EVERY apr_time_from_sec(1)
 /* The lease of the one background task that is at work. */
 #define B24BG_TASK_LEASE_NAME "background"
@@ -41,8 +41,8 @@
 #define B24BG_TASK_TOKEN_LIFE apr_time_from_sec(3600)
 /* Keys of error URLs outlive a rebind so long: spec.md 4.2. */
 #define B24BG_TASK_OLD_KEY_LIFE apr_time_from_sec(600)
-/* A refresh token's life, and when its age is warned of: spec.md section 5, issue "registration"
- * (180 days: protocol.md 5.2). */
+/* A refresh token's life (protocol.md 5.2), and the age that is warned of (spec.md section 5): it
+ * leaves a month to renew it. */
 #define B24BG_TASK_REFRESH_LIFE apr_time_from_sec(180 * 24 * 3600)
 #define B24BG_TASK_REFRESH_WARN apr_time_from_sec(150 * 24 * 3600)
 /* Questions that notices can cause, of one registration: whoever has a key must not have us call
@@ -83,7 +83,7 @@ typedef struct {
     b24bg_registration_policy_t policy;
     apr_interval_time_t silence;           /* 0: off */
     const char *const *alert_command;      /* ending in NULL; NULL: none */
-    const apr_array_header_t *budget_warn; /* apr_int64_t, rising, at most 16 */
+    const apr_array_header_t *budget_warn; /* apr_int64_t, rising */
     apr_int64_t slow_count;                /* slow loads that Bitrix24 tolerates */
     int beacons;                           /* pages tell of their loads, */
     int all_beacons;                       /* and of each one */

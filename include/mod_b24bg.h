@@ -57,7 +57,7 @@ typedef struct b24bg_app_t {
     apr_array_header_t *portals; /* const char *, patterns; empty: any */
     apr_time_t slow_limit;
     apr_int64_t slow_count;
-    apr_array_header_t *budget_warn; /* apr_int64_t, rising; empty: no warning */
+    apr_array_header_t *budget_warn; /* apr_int64_t, rising; not empty once the app is read */
     int budget_warn_set;
     b24bg_page_beacon_e beacon;
     b24bg_registration_policy_t policy;

@@ -135,7 +135,7 @@ int b24bg_config_is_status(const char *handler)
     return handler && strcmp(handler, "b24bg-status") == 0;
 }
 
-/* SetHandler takes an expression since httpd 2.4.54; ours is a word. */
+/* SetHandler takes an expression, too, since httpd 2.4.19; ours is a word. */
 static const char *handler_here(request_rec *r)
 {
     const core_dir_config *dir = ap_get_core_module_config(r->per_dir_config);

@@ -18,7 +18,7 @@ APLOG_USE_MODULE(b24bg);
 #define SLOW_LIMIT_LEAST (100 * (APR_USEC_PER_SEC / 1000))
 #define SLOW_LIMIT_MOST (600 * APR_USEC_PER_SEC)
 #define SLOW_COUNT_MOST 1000000
-/* Half the bits that the table has for warnings: the other half is for alerts. */
+/* Nobody wants more lines of one portal in a window. */
 #define BUDGET_WARN_MOST 16
 /* The portal's own limit is 60 s: protocol.md 8.3. */
 #define TIMEOUT_LEAST (100 * (APR_USEC_PER_SEC / 1000))

@@ -195,7 +195,8 @@ static const char *current_page(apr_pool_t *pool, b24bg_app_t *app, const char *
     return tag ? b24bg_page_fill(pool, &app->page, tag) : app->page.text;
 }
 
-/* No compression: the page fits one packet, and mod_deflate would cost more than all the rest. */
+/* No compression: the built-in page fits two packets as it is (B24BG_PAGE_MAX), and mod_deflate
+ * would cost more than all the rest. */
 int b24bg_answer_framed(request_rec *r, b24bg_request_t *request, const char *csp, const char *page,
                         apr_size_t length)
 {
