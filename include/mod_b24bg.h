@@ -15,7 +15,6 @@
 #include <ap_mmn.h>
 #include <http_config.h>
 
-#include <apr_hash.h>
 #include <apr_thread_mutex.h>
 
 /* Oldest httpd tested: 2.4.71, Debian 12. */

@@ -1,7 +1,6 @@
 #include "b24bg_form.h"
 
 #include <apr_cstr.h>
-#include <apr_lib.h>
 #include <apr_strings.h>
 
 #include <string.h>

@@ -4,8 +4,6 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 
-#include <string.h>
-
 #define CSP "Content-Security-Policy"
 #define ANCESTORS "frame-ancestors"
 

@@ -6,7 +6,6 @@
 #include "b24bg_rest.h"
 
 #include <apr_cstr.h>
-#include <apr_strings.h>
 
 #include <signal.h>
 

@@ -13,12 +13,10 @@
 #include "b24bg_task.h"
 
 #include <apr_atomic.h>
-#include <apr_file_io.h>
 #include <apr_strings.h>
 #include <http_log.h>
 #include <http_main.h>
 #include <mod_watchdog.h>
-#include <mpm_common.h>
 #include <unixd.h>
 
 #include <errno.h>

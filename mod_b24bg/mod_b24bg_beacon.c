@@ -4,7 +4,6 @@
 #include "b24bg_beacon.h"
 
 #include <apr_atomic.h>
-#include <apr_strings.h>
 #include <http_log.h>
 
 APLOG_USE_MODULE(b24bg);

@@ -2,7 +2,6 @@
  * directives. What a single directive means stands in mod_b24bg_directives.c. */
 #include "mod_b24bg.h"
 
-#include <ap_config.h>
 #include <ap_expr.h>
 #include <apr_strings.h>
 #include <http_core.h>

@@ -5,7 +5,6 @@
 #include "b24bg_form.h"
 
 #include <apr_strings.h>
-#include <http_core.h>
 #include <scoreboard.h>
 
 /* The longest <Location> for notices that the URL lies in, or NULL. */

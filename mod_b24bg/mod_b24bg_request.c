@@ -7,7 +7,6 @@
 
 #include <apr_atomic.h>
 #include <apr_strings.h>
-#include <http_core.h>
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
