@@ -9,10 +9,9 @@
 #define B24BG_BEACON_H
 
 #include <apr.h>
+#include <apr_siphash.h>
 #include <apr_time.h>
 
-/* Random bytes, the same for all processes of a server: a key of SipHash. */
-#define B24BG_BEACON_KEY_LENGTH 16
 /* Four numbers of 32 bits and a MAC of 64, in lower-case hexadecimal digits. */
 #define B24BG_BEACON_TAG_LENGTH 48
 /* How old a tag may be: spec.md 4.1. */
@@ -35,7 +34,8 @@ typedef struct {
     apr_uint32_t nonce;      /* what tells it from others of the same second */
 } b24bg_beacon_subject_t;
 
-/* Writes the tag of a render: B24BG_BEACON_TAG_LENGTH bytes, no NUL. */
+/* Writes the tag of a render: B24BG_BEACON_TAG_LENGTH bytes, no NUL. `key`: APR_SIPHASH_KSIZE
+ * random bytes, the same for all processes of a server. */
 void b24bg_beacon_tag(const unsigned char *key, const b24bg_beacon_subject_t *subject, char *tag);
 
 /* 1 if the tag is one of this key and app (which is not in its text: the URL tells it), and

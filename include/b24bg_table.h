@@ -15,6 +15,7 @@
 #include "b24bg_placement.h"
 
 #include <apr_pools.h>
+#include <apr_siphash.h>
 #include <apr_tables.h>
 #include <apr_time.h>
 
@@ -145,11 +146,12 @@ typedef struct {
 /* Bytes for a table of so many portals (1..B24BG_TABLE_PORTALS_MAX). */
 apr_size_t b24bg_table_size(apr_uint32_t portals);
 
-/* Makes a table in zeroed memory of b24bg_table_size(portals) bytes, 64-byte aligned. `key`: 16
- * random bytes; they keep clients from choosing who collides with whom. Call once, alone. */
+/* Makes a table in zeroed memory of b24bg_table_size(portals) bytes, 64-byte aligned. `key`:
+ * APR_SIPHASH_KSIZE random bytes; they keep clients from choosing who collides with whom. Call
+ * once, alone. */
 b24bg_table_t *b24bg_table_create(void *base, apr_uint32_t portals, const unsigned char *key);
 
-/* The random bytes that it was made with (16); the same for all processes and generations. */
+/* The random bytes that it was made with; the same for all processes and generations. */
 const unsigned char *b24bg_table_key(const b24bg_table_t *table);
 
 /* How many portals the table has room for. */
@@ -326,7 +328,8 @@ typedef struct {
     apr_time_t start; /* of the window */
 } b24bg_budget_t;
 
-/* One slow load more from this source; the app's slow loads are counted with it. */
+/* One slow load more from this source; the app's slow loads are counted with it. For tests:
+ * requests and beacons are counted as a whole. */
 void b24bg_table_budget_add(b24bg_table_t *table, b24bg_portal_ref_t portal,
                             b24bg_budget_source_e source, apr_time_t now);
 /* The portal's own number (maxTimeCount as placement.get shows it): replaces PORTAL's count. The

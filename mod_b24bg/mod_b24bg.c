@@ -47,7 +47,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
  * counting into it through a reload, no file appears, and it ends with the server. */
 static b24bg_table_t *create_table(server_rec *s)
 {
-    unsigned char key[16];
+    unsigned char key[APR_SIPHASH_KSIZE];
     apr_uint32_t portals = (apr_uint32_t)b24bg_main->max_portals;
     apr_size_t size = b24bg_table_size(portals);
     apr_uintptr_t base;

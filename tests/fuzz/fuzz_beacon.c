@@ -8,7 +8,7 @@
 
 #define NOW apr_time_from_sec(1761998400)
 
-static const unsigned char key[B24BG_BEACON_KEY_LENGTH] = "0123456789abcdef";
+static const unsigned char key[APR_SIPHASH_KSIZE] = "0123456789abcdef";
 
 /* A tag that is good is the only text of its render. */
 static void try_tag(const char *tag)

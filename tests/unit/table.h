@@ -17,7 +17,7 @@
 #define NOW 1700000000000000
 #define DOMAIN "xxx.bitrix24.com"
 
-static const unsigned char key[16] = "0123456789abcdef";
+static const unsigned char key[APR_SIPHASH_KSIZE] = "0123456789abcdef";
 
 /* Memory that children share, as the server's segment; it stays mapped until the program ends. */
 static inline b24bg_table_t *new_table(apr_uint32_t portals)

@@ -119,7 +119,7 @@ static void start_task(const char *holder)
 /* An empty one, as after a start of the server. */
 static void make_table(void)
 {
-    static const unsigned char key[16] = "0123456789abcdef";
+    static const unsigned char key[APR_SIPHASH_KSIZE] = "0123456789abcdef";
     void *memory = NULL;
 
     assert_int_equal(0, posix_memalign(&memory, 64, b24bg_table_size(4)));

@@ -10,8 +10,8 @@
 
 #define NOON apr_time_from_sec(1761998400)
 
-static const unsigned char key[B24BG_BEACON_KEY_LENGTH] = "0123456789abcdef";
-static const unsigned char other_key[B24BG_BEACON_KEY_LENGTH] = "0123456789abcdeg";
+static const unsigned char key[APR_SIPHASH_KSIZE] = "0123456789abcdef";
+static const unsigned char other_key[APR_SIPHASH_KSIZE] = "0123456789abcdeg";
 static const b24bg_beacon_subject_t render = {5, 77, 3, NOON, 0xfedcba98};
 
 static char *tag_of(const b24bg_beacon_subject_t *subject)
