@@ -44,9 +44,6 @@ typedef struct {
                            cleaned, cut at 300 bytes, no secrets */
 } b24bg_rest_result_t;
 
-/* A word for logs and metrics. */
-const char *b24bg_rest_class_name(b24bg_rest_class_e result);
-
 /* Classifies any answer by the `error` member first, by outcome and status only where there is
  * none, or where its code is unknown (then 5xx, 408 and 429 mean AGAIN). Codes are matched without
  * regard to case. */
@@ -73,7 +70,6 @@ typedef struct {
     const char *scope;
     apr_int64_t user_id;
     apr_time_t expires; /* 0 if not told */
-    int installed;
 } b24bg_rest_identity_t;
 
 /* OK only if the answer is whole, every member has its type, the client id is the app's
@@ -129,10 +125,9 @@ typedef struct {
     const char *access_token; /* secret */
 } b24bg_rest_portal_t;
 
-/* A row at the portal. */
+/* A row of PAGE_BACKGROUND_WORKER at the portal. */
 typedef struct {
     apr_int64_t user_id; /* 0: general */
-    const char *placement;
     const char *handler;
     const char *error_url; /* options.errorHandlerUrl; "" if there is none; ends in a key: secret */
     int slow_count; /* options.maxTimeCount, number or text of digits; -1: not shown, or something

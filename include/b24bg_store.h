@@ -34,10 +34,11 @@ typedef struct b24bg_store_t b24bg_store_t;
  * newer schema than this code knows is refused (APR_EMISMATCH). */
 apr_status_t b24bg_store_open(apr_pool_t *pool, const char *driver, const char *params,
                               b24bg_store_t **store, const char **error);
+/* For tests: everybody else lets the pool end. */
 void b24bg_store_close(b24bg_store_t *store);
 /* What the database said last; "" if nothing. Lives until the next call. */
 const char *b24bg_store_error(const b24bg_store_t *store);
-/* The schema's version in the store; the newest one after b24bg_store_open. */
+/* The schema's version in the store; the newest one after b24bg_store_open. For tests. */
 int b24bg_store_version(const b24bg_store_t *store);
 
 /* Who has a lease, and until when. */
@@ -151,16 +152,9 @@ apr_status_t b24bg_store_portal_get(b24bg_store_t *store, apr_pool_t *pool, cons
 apr_status_t b24bg_store_portals_since(b24bg_store_t *store, apr_pool_t *pool, apr_int64_t since,
                                        apr_array_header_t **portals);
 
-/* History of a portal, newest first, of equal times the last one added: b24bg_store_event_t. */
-typedef struct {
-    apr_time_t at;
-    const char *what;
-    const char *detail;
-} b24bg_store_event_t;
+/* Adds to a portal's history. */
 apr_status_t b24bg_store_event_add(b24bg_store_t *store, const char *app, const char *member_id,
                                    const b24bg_store_reason_t *reason);
-apr_status_t b24bg_store_events(b24bg_store_t *store, apr_pool_t *pool, const char *app,
-                                const char *member_id, int most, apr_array_header_t **events);
 /* Events of all portals with seq > `since`, in the order of seq: b24bg_store_portal_event_t. If
  * there are more than `most`, the newest ones; since = -1: from the beginning. seq counts together
  * with `change`; no two events have the same. */

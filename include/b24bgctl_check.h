@@ -42,9 +42,6 @@ void b24bgctl_find(b24bgctl_check_t *check, b24bgctl_found_e severity, const cha
                    const char *remedy, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* 0 if it is no URL of http or https. */
-int b24bgctl_origin(apr_pool_t *pool, const char *url, b24bgctl_origin_t *origin);
-
 /* b24bgctl_check_way.c: the name, its addresses, and what listens there. 0: nothing is in reach. */
 int b24bgctl_check_way(b24bgctl_check_t *check);
 /* What the certificate of an answer, or of an answer that did not come, says. */

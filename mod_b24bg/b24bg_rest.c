@@ -19,11 +19,6 @@
 #define SECRET_SHORTEST 16
 #define ENDPOINT_LONGEST 512
 
-static const char *const class_names[] = {"ok",        "expired", "again", "no-token", "not-admin",
-                                          "wrong-app", "payment", "gone",  "moved",    "wrong"};
-static_assert(sizeof(class_names) / sizeof(class_names[0]) == B24BG_REST_WRONG + 1,
-              "every class has a name");
-
 static const char no_webhook[] =
     "a webhook cannot do this; Bitrix24 wants an application's OAuth token";
 
@@ -93,11 +88,6 @@ static const struct error {
     {"ERROR_PLACEMENT_MAX_COUNT", NULL, B24BG_REST_WRONG, NULL},
     {"EMPTY_ERROR_HANDLER_URL", NULL, B24BG_REST_WRONG, NULL},
 };
-
-const char *b24bg_rest_class_name(b24bg_rest_class_e result)
-{
-    return class_names[result];
-}
 
 /* Texts for logs */
 

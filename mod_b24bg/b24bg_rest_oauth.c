@@ -120,7 +120,6 @@ static int read_identity(apr_pool_t *pool, const json_t *fields, b24bg_rest_iden
         b24bg_rest_read_place(pool, json_string_value(json_object_get(install, "domain")));
     identity->client_endpoint = b24bg_rest_read_text(
         pool, json_object_get(install, "client_endpoint"), B24BG_REST_TEXT_MAX);
-    identity->installed = json_is_true(installed);
     if (!identity->member_id || !identity->domain || !identity->client_endpoint ||
         !json_is_boolean(installed) ||
         !b24bg_rest_read_optional(pool, json_object_get(fields, "scope"), &identity->scope) ||

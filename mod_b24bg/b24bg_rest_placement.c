@@ -170,7 +170,6 @@ static int read_options(apr_pool_t *pool, const json_t *options, b24bg_rest_row_
 static int read_row(apr_pool_t *pool, const json_t *fields, b24bg_rest_row_t *row)
 {
     row->user_id = 0;
-    row->placement = B24BG_PLACEMENT_CODE;
     row->handler =
         b24bg_rest_read_text(pool, json_object_get(fields, "handler"), B24BG_REST_TEXT_MAX);
     return row->handler &&

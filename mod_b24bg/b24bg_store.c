@@ -286,15 +286,6 @@ apr_status_t b24bg_store_event_add(b24bg_store_t *store, const char *app, const 
     return b24bg_store_sql_end(store);
 }
 
-apr_status_t b24bg_store_events(b24bg_store_t *store, apr_pool_t *pool, const char *app,
-                                const char *member_id, int most, apr_array_header_t **events)
-{
-    apr_int64_t limit = most;
-    const void *values[] = {app, member_id, &limit};
-
-    return list(store, pool, B24BG_SQL_GET_EVENTS, values, events);
-}
-
 apr_status_t b24bg_store_events_since(b24bg_store_t *store, apr_pool_t *pool, apr_int64_t since,
                                       int most, apr_array_header_t **events)
 {

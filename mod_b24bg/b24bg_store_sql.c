@@ -7,8 +7,6 @@
 #include <limits.h>
 #include <string.h>
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
 /* Calls and transactions */
 
 static void fail(b24bg_store_t *store, int code)

@@ -47,11 +47,6 @@ static const b24bg_store_column_t portal_columns[] = {
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, verified)},
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_portal_t, change)},
 };
-static const b24bg_store_column_t event_columns[] = {
-    {B24BG_STORE_NUMBER, offsetof(b24bg_store_event_t, at)},
-    {B24BG_STORE_TEXT, offsetof(b24bg_store_event_t, what)},
-    {B24BG_STORE_TEXT, offsetof(b24bg_store_event_t, detail)},
-};
 static const b24bg_store_column_t portal_event_columns[] = {
     {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_event_t, app)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_portal_event_t, member_id)},
@@ -115,7 +110,6 @@ static const b24bg_store_shape_t portal_shape = SHAPE(b24bg_store_portal_t, port
 /* *_values_shape: what is written, all but the last, which the store makes. */
 static const b24bg_store_shape_t portal_values_shape = {
     portal_columns, COUNT_OF(portal_columns) - 1, sizeof(b24bg_store_portal_t)};
-static const b24bg_store_shape_t event_shape = SHAPE(b24bg_store_event_t, event_columns);
 static const b24bg_store_shape_t portal_event_shape =
     SHAPE(b24bg_store_portal_event_t, portal_event_columns);
 static const b24bg_store_shape_t changes_shape = SHAPE(b24bg_store_changes_t, changes_columns);
@@ -227,10 +221,6 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
          "(SELECT seq FROM b24bg_events WHERE app = %s AND member_id = %s "
          "ORDER BY seq DESC LIMIT 1 OFFSET %lld)",
          NULL},
-    [B24BG_SQL_GET_EVENTS] =
-        {"SELECT at, what, detail FROM b24bg_events "
-         "WHERE app = %s AND member_id = %s ORDER BY at DESC, seq DESC LIMIT %lld",
-         &event_shape},
     [B24BG_SQL_EVENTS_SINCE] =
         {"SELECT app, member_id, seq, at, what, detail FROM "
          "(SELECT app, member_id, seq, at, what, detail FROM b24bg_events WHERE seq > %lld "

@@ -63,7 +63,8 @@ static b24bgctl_exit_e worst_of(const b24bgctl_check_t *check)
     return worst;
 }
 
-int b24bgctl_origin(apr_pool_t *pool, const char *url, b24bgctl_origin_t *origin)
+/* 0 if it is no URL. */
+static int read_origin(apr_pool_t *pool, const char *url, b24bgctl_origin_t *origin)
 {
     CURLU *parts = curl_url();
     char *scheme = NULL;
@@ -411,8 +412,8 @@ static int prepare(b24bgctl_t *ctl, b24bgctl_check_t *check)
     check->manner.keep = 1;
     portal = apr_pstrcat(ctl->pool, check->facts.old ? "http://" : "https://", check->facts.domain,
                          "/", NULL);
-    if (b24bgctl_origin(ctl->pool, check->facts.url, &check->worker) &&
-        b24bgctl_origin(ctl->pool, portal, &check->portal)) {
+    if (read_origin(ctl->pool, check->facts.url, &check->worker) &&
+        read_origin(ctl->pool, portal, &check->portal)) {
         return 1;
     }
     b24bgctl_fail(B24BGCTL_USAGE, "URL, or --domain: its host cannot be read");

@@ -1,7 +1,6 @@
 """README.md keeps what it promises. Every fenced block in it carries a mark, <!-- checked: kind -->,
 that says how it is checked here."""
 
-import contextlib
 import json
 import os
 import pathlib

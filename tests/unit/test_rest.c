@@ -335,16 +335,6 @@ static void renamed_portal(void **state)
     assert_int_equal(B24BG_REST_MOVED, result.class);
 }
 
-static void class_names(void **state)
-{
-    (void)state;
-    assert_string_equal("ok", b24bg_rest_class_name(B24BG_REST_OK));
-    assert_string_equal("again", b24bg_rest_class_name(B24BG_REST_AGAIN));
-    assert_string_equal("no-token", b24bg_rest_class_name(B24BG_REST_NO_TOKEN));
-    assert_string_equal("moved", b24bg_rest_class_name(B24BG_REST_MOVED));
-    assert_string_equal("wrong", b24bg_rest_class_name(B24BG_REST_WRONG));
-}
-
 /* What goes to logs */
 
 static const struct quoted {
@@ -610,7 +600,6 @@ static void documented_identity(void **state)
     assert_string_equal("placement,user_brief", identity.scope);
     assert_int_equal(1, identity.user_id);
     assert_true(identity.expires == apr_time_from_sec(1761993600));
-    assert_int_equal(1, identity.installed);
 }
 
 /* A change of the documented answer: one text is put in the place of another. */
@@ -736,8 +725,6 @@ static void identity_details(void **state)
 {
     (void)state;
     make_app();
-    read_identity(200, changed(IDENTITY, "\"installed\":true", "\"installed\":false"));
-    assert_int_equal(0, identity.installed);
     read_identity(200, changed(IDENTITY, "\"expires\":1761993600,", ""));
     assert_true(identity.expires == 0);
     read_identity(200, changed(IDENTITY, "\"xxx.bitrix24.com\"", "\"xxx.bitrix24.com:8443\""));
@@ -1215,7 +1202,6 @@ int main(void)
     UNIT_ADD_ROWS(answer_without_code, plain);
     UNIT_ADD(no_answer);
     UNIT_ADD(renamed_portal);
-    UNIT_ADD(class_names);
     UNIT_ADD_ROWS(detail, quoted);
     UNIT_ADD(detail_is_cut);
     UNIT_ADD_ROWS(auth_server, servers);

@@ -157,7 +157,7 @@ static void bind_decoded(void **state)
 static void unbind_request(void **state)
 {
     b24bg_rest_portal_t portal = make_portal();
-    b24bg_rest_row_t row = {0, "PAGE_BACKGROUND_WORKER", HANDLER "?type=1&u=0", ERROR_URL, 3};
+    b24bg_rest_row_t row = {0, HANDLER "?type=1&u=0", ERROR_URL, 3};
     b24bg_http_request_t request;
 
     (void)state;
@@ -177,7 +177,7 @@ static void unbind_request(void **state)
 static void ask_all(const b24bg_rest_portal_t *portal, apr_status_t reading, apr_status_t writing)
 {
     static const b24bg_rest_binding_t binding = {HANDLER, ERROR_URL, "", 0};
-    static const b24bg_rest_row_t row = {0, "PAGE_BACKGROUND_WORKER", HANDLER, "", -1};
+    static const b24bg_rest_row_t row = {0, HANDLER, "", -1};
     b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL, 0};
 
     assert_int_equal(writing, b24bg_rest_ask_bind(unit_pool, portal, &binding, &request));
@@ -195,7 +195,7 @@ static void incomplete_request(void **state)
 {
     b24bg_rest_portal_t portal = make_portal();
     b24bg_rest_binding_t binding = {HANDLER, ERROR_URL, "", 0};
-    b24bg_rest_row_t row = {0, "PAGE_BACKGROUND_WORKER", "", "", -1};
+    b24bg_rest_row_t row = {0, "", "", -1};
     b24bg_http_request_t request = {"untouched", NULL, NULL, 0, NULL, 0};
 
     (void)state;
@@ -632,7 +632,6 @@ static void check_row(int at, apr_int64_t user_id, const char *handler, const ch
     const b24bg_rest_row_t *row = &APR_ARRAY_IDX(rows, at, b24bg_rest_row_t);
 
     assert_true(row->user_id == user_id);
-    assert_string_equal("PAGE_BACKGROUND_WORKER", row->placement);
     assert_string_equal(handler, row->handler);
     assert_string_equal(error_url, row->error_url);
     assert_int_equal(slow_count, row->slow_count);

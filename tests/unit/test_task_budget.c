@@ -88,32 +88,37 @@ static int stored(b24bg_budget_source_e source)
     return found;
 }
 
-/* The history's entries of kind "budget". */
-static int alerts(void)
+/* The history, oldest first: b24bg_store_portal_event_t. */
+static const apr_array_header_t *history(void)
 {
     b24bg_store_t *store = open_store();
     apr_array_header_t *events;
+
+    assert_int_equal(APR_SUCCESS, b24bg_store_events_since(store, world.pool, -1, 100, &events));
+    b24bg_store_close(store);
+    return events;
+}
+
+/* Its entries of kind "budget". */
+static int alerts(void)
+{
+    const apr_array_header_t *events = history();
     int count = 0;
     int i;
 
-    assert_int_equal(APR_SUCCESS,
-                     b24bg_store_events(store, world.pool, "telephony", MEMBER, 100, &events));
     for (i = 0; i < events->nelts; i++) {
-        count += strcmp(APR_ARRAY_IDX(events, i, b24bg_store_event_t).what, "budget") == 0;
+        const b24bg_store_portal_event_t *event =
+            &APR_ARRAY_IDX(events, i, b24bg_store_portal_event_t);
+        count += strcmp(event->what, "budget") == 0 && strcmp(event->member_id, MEMBER) == 0;
     }
-    b24bg_store_close(store);
     return count;
 }
 
 static const char *last_alert(void)
 {
-    b24bg_store_t *store = open_store();
-    apr_array_header_t *events;
+    const apr_array_header_t *events = history();
 
-    assert_int_equal(APR_SUCCESS,
-                     b24bg_store_events(store, world.pool, "telephony", MEMBER, 1, &events));
-    b24bg_store_close(store);
-    return APR_ARRAY_IDX(events, 0, b24bg_store_event_t).detail;
+    return APR_ARRAY_IDX(events, events->nelts - 1, b24bg_store_portal_event_t).detail;
 }
 
 /* The machine is restarted: another table, and a task that knows only the store. */
