@@ -16,7 +16,8 @@
 #define B24BG_HTTP_ANSWER_MAX (1024 * 1024)
 /* Calls under way at once; the rest wait their turn. */
 #define B24BG_HTTP_CALLS_MAX 64
-/* A transfer slower than this for so long is over: bytes a second, seconds. */
+/* A transfer slower than this for so long is over: bytes a second, seconds. At that pace no answer
+ * comes within B24bgTimeout's 20 s; half of them show it. */
 #define B24BG_HTTP_LOW_SPEED_BYTES 10
 #define B24BG_HTTP_LOW_SPEED_SECONDS 10
 

@@ -248,10 +248,12 @@ typedef struct {
     apr_time_t created;
     const char *result; /* "" until it is done */
 } b24bg_store_command_t;
+/* One whose id is there already is passed over. */
 apr_status_t b24bg_store_command_add(b24bg_store_t *store, const b24bg_store_command_t *command);
 /* Those without a result, oldest first: b24bg_store_command_t. */
 apr_status_t b24bg_store_commands(b24bg_store_t *store, apr_pool_t *pool, int most,
                                   apr_array_header_t **commands);
+/* The first result stays: a later one is passed over, as is one of an id that is not there. */
 apr_status_t b24bg_store_command_finish(b24bg_store_t *store, const char *id, const char *result);
 /* APR_NOTFOUND if there is none of that id. */
 apr_status_t b24bg_store_command_get(b24bg_store_t *store, apr_pool_t *pool, const char *id,

@@ -430,6 +430,7 @@ typedef struct {
     int leader;                   /* this machine has the lease */
 } b24bg_table_health_t;
 
+/* Background task only. */
 void b24bg_table_set_health(b24bg_table_t *table, const b24bg_table_health_t *health);
 void b24bg_table_read_health(b24bg_table_t *table, b24bg_table_health_t *health);
 

@@ -106,10 +106,14 @@ apr_interval_time_t b24bg_task_retry_after(int attempts);
 
 /* b24bg_task_inbox.c */
 
+/* As every *_begin: makes what this file needs, once, for a new task. */
 void b24bg_task_inbox_begin(b24bg_task_t *task);
+/* Journal -> inbox, with or without the lease: the journal is this machine's. Empties it when all
+ * that it holds is in the store. */
 void b24bg_task_import_journal(b24bg_task_t *task, apr_pool_t *scratch);
 /* With the store down: how many records wait, now and then. */
 void b24bg_task_count_journal(b24bg_task_t *task, apr_pool_t *scratch);
+/* Takes on messages that are due; nothing without the lease. */
 void b24bg_task_work_inbox(b24bg_task_t *task, apr_pool_t *scratch);
 /* Leaves a message for whoever has the lease: the portal has fallen silent. It is there unless the
  * store is down afterwards. */
@@ -201,6 +205,8 @@ void b24bg_task_compare_configuration(b24bg_task_t *task, apr_pool_t *scratch);
 
 /* b24bg_task_command.c */
 
+/* Begins commands that are new, and tells of those that have come to something; nothing without the
+ * lease. */
 void b24bg_task_work_commands(b24bg_task_t *task, apr_pool_t *scratch);
 
 /* b24bg_task_tell.c */
@@ -225,7 +231,9 @@ int b24bg_task_refresh_events(b24bg_task_t *task, apr_pool_t *scratch);
 /* b24bg_task_budget.c */
 
 void b24bg_task_budget_begin(b24bg_task_t *task);
+/* Store -> table, once for each task: windows that a restart of the machine has interrupted. */
 void b24bg_task_restore_budgets(b24bg_task_t *task, apr_pool_t *scratch);
+/* Table -> store: the windows of known portals. */
 void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch);
 /* A new registration has a budget of its own: ends the windows of the old one, in the table and in
  * the store. `place` may be none. */
@@ -245,7 +253,10 @@ const b24bg_task_app_t *b24bg_task_read_place(const b24bg_task_t *task, apr_uint
                                               b24bg_portal_counts_t *counts);
 
 void b24bg_task_table_begin(b24bg_task_t *task);
+/* Store -> table: portals, registrations with their keys, windows and events; what has changed
+ * since the last time. With or without the lease. */
 void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch);
+/* Table -> store: loads of known portals that have come since the last time. */
 void b24bg_task_flush_counts(b24bg_task_t *task, apr_pool_t *scratch);
 /* Looks for portals that have fallen silent, and for tokens that are getting old. */
 void b24bg_task_watch(b24bg_task_t *task, apr_pool_t *scratch);
