@@ -61,6 +61,10 @@ LoadModule b24bg_probe_module "{PROBE}"
 """
 
 
+def app(lines, name="one"):
+    return f"<B24bgApp {name}>\n{lines}\n</B24bgApp>\n"
+
+
 # Below the ports that the system gives to clients, which would take a stopped server's port away; a
 # range for each process that runs tests at the same time.
 FIRST_PORT, PORTS = 20000, 2000

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import MAIN, MODES, refusals, requests
-from httpd import PROBE_LOCATION
+from httpd import PROBE_LOCATION, app
 from samples import FORM, NEW_BODY, body, chunked, http, new_id, number
 
 BEACON = "/b24/worker?b24bg=load"
@@ -14,10 +14,6 @@ REFUSED = {requests("beacon", "refused"): 1, refusals("beacon"): 1}
 # What a beacon can change: given as expected, none of it may go unnoticed.
 UNTOUCHED = {"beacons": 0, "load_seconds_count": 0, "load_milliseconds": 0, "failed_scripts": 0,
              "slow_loads": 0, "ran": 0, "budget": 0}
-
-
-def app(lines, name="one"):
-    return f"<B24bgApp {name}>\n{lines}\n</B24bgApp>\n"
 
 
 def load(server, member_id=None, target="/b24/worker"):

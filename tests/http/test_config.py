@@ -2,7 +2,7 @@
 allowed; every good one passes; configtest leaves no file behind."""
 
 import pytest
-from httpd import PROBE_LOCATION, TWO_LOCATIONS, Httpd
+from httpd import PROBE_LOCATION, TWO_LOCATIONS, Httpd, app
 
 
 @pytest.fixture
@@ -20,10 +20,6 @@ def configtest(tmp_path):
         assert sorted(tmp_path.rglob("*")) == before
         return code, text
     return run
-
-
-def app(lines, name="one"):
-    return f"<B24bgApp {name}>\n{lines}\n</B24bgApp>\n"
 
 
 def host(lines):

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from httpd import PATIENCE, ROOT, Httpd, free_port, running_as_root
+from httpd import PATIENCE, ROOT, TWO_LOCATIONS, Httpd, free_port, running_as_root
 
 sys.path.insert(0, str(ROOT / "tests"))
 from portal import OPTION_VARIANTS, Render, Simulator, messages, worker_post  # noqa: E402
@@ -703,12 +703,7 @@ B24bgStateDir "{root}/state"
     B24bgAuthServer AUTH
     B24bgAllowHTTP  on
 </B24bgApp>
-<Location "/b24/worker">
-    SetHandler b24bg-worker
-</Location>
-<Location "/b24/error">
-    SetHandler b24bg-error
-</Location>
+""" + TWO_LOCATIONS + """
 <Location "/b24/install">
     SetHandler b24bg-install
 </Location>

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 from bitrix import URLS
-from httpd import TWO_LOCATIONS, Httpd
+from httpd import TWO_LOCATIONS, Httpd, app
 from samples import MEMBER_ID
 from test_lifecycle import settled
 
@@ -30,10 +30,6 @@ def configtest(tmp_path):
         assert SECRET not in text
         return code, text
     return run
-
-
-def app(lines, name="one"):
-    return f"<B24bgApp {name}>\n{lines}\n</B24bgApp>\n"
 
 
 INSTALL = '<Location "/b24/install">\nSetHandler b24bg-install\n</Location>\n'

@@ -231,14 +231,22 @@ static const char *identity(const char *client_id, const char *member_id, const 
                         client_id, domain, domain, domain, member_id);
 }
 
-static b24bg_store_portal_t *in_store(const char *member_id)
+/* The test's own handle of the task's store. */
+static b24bg_store_t *open_store(void)
 {
-    b24bg_store_portal_t *portal = NULL;
     b24bg_store_t *store;
     const char *error;
 
     assert_int_equal(APR_SUCCESS,
                      b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
+    return store;
+}
+
+static b24bg_store_portal_t *in_store(const char *member_id)
+{
+    b24bg_store_portal_t *portal = NULL;
+    b24bg_store_t *store = open_store();
+
     if (b24bg_store_portal_get(store, world.pool, "telephony", member_id, &portal) != APR_SUCCESS) {
         portal = NULL;
     }

@@ -69,21 +69,10 @@ static void see(void *baton, const b24bg_alert_report_t *report)
     seen->detail = apr_pstrdup(unit_pool, report->alert->detail);
 }
 
-static apr_status_t remove_folder(void *data)
-{
-    const char *command = apr_pstrcat(unit_pool, "rm -rf '", (const char *)data, "'", NULL);
-
-    return system(command) == 0 ? APR_SUCCESS : APR_EGENERAL;
-}
-
 static void begin(void)
 {
-    char *folder = apr_pstrdup(unit_pool, "/tmp/b24bg-alert.XXXXXX");
-
     memset(&world, 0, sizeof(world));
-    assert_non_null(mkdtemp(folder));
-    apr_pool_cleanup_register(unit_pool, folder, remove_folder, apr_pool_cleanup_null);
-    world.folder = folder;
+    world.folder = unit_folder("alert");
     world.limits = b24bg_alert_limits;
 }
 

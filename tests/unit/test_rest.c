@@ -611,15 +611,6 @@ typedef struct {
     const char *code;
 } change_t;
 
-static const char *changed(const char *sample, const char *from, const char *to)
-{
-    const char *found = strstr(sample, from);
-
-    assert_non_null(found);
-    return apr_pstrcat(unit_pool, apr_pstrmemdup(unit_pool, sample, (apr_size_t)(found - sample)),
-                       to, found + strlen(from), NULL);
-}
-
 #define OK B24BG_REST_OK, ""
 #define GARBAGE B24BG_REST_AGAIN, "garbage"
 #define OUTSIDE B24BG_REST_WRONG, "outside"

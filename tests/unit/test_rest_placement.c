@@ -33,15 +33,6 @@ static b24bg_rest_portal_t make_portal(void)
     return portal;
 }
 
-static const char *changed(const char *sample, const char *from, const char *to)
-{
-    const char *found = strstr(sample, from);
-
-    assert_non_null(found);
-    return apr_pstrcat(unit_pool, apr_pstrmemdup(unit_pool, sample, (apr_size_t)(found - sample)),
-                       to, found + strlen(from), NULL);
-}
-
 /* Requests */
 
 static void check_request(const b24bg_http_request_t *request, const char *url, const char *body)

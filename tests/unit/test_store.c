@@ -62,22 +62,6 @@ static struct {
 
 /* The world */
 
-static apr_status_t remove_folder(void *data)
-{
-    const char *command = apr_pstrcat(unit_pool, "rm -rf '", (const char *)data, "'", NULL);
-
-    return system(command) == 0 ? APR_SUCCESS : APR_EGENERAL;
-}
-
-static const char *make_folder(void)
-{
-    char *folder = apr_pstrdup(unit_pool, "/tmp/b24bg-store.XXXXXX");
-
-    assert_non_null(mkdtemp(folder));
-    apr_pool_cleanup_register(unit_pool, folder, remove_folder, apr_pool_cleanup_null);
-    return folder;
-}
-
 /* A connection beside the store's. */
 typedef struct {
     apr_pool_t *pool;
@@ -137,7 +121,7 @@ static const char *from_environment(const char *name)
 static void empty_database(void)
 {
     if (strcmp(world.side->name, "sqlite3") == 0) {
-        world.folder = make_folder();
+        world.folder = unit_folder("store");
         world.params = apr_pstrcat(unit_pool, world.folder, "/b24bg.db", NULL);
     } else {
         world.params = from_environment("B24BG_TEST_PGSQL");
@@ -804,7 +788,7 @@ static void opening_says_what_is_wrong(void **state)
     FILE *file;
 
     if (strcmp(row->driver, "sqlite3") == 0) {
-        const char *folder = make_folder();
+        const char *folder = unit_folder("store");
         file = fopen(apr_pstrcat(unit_pool, folder, "/text", NULL), "w");
         assert_non_null(file);
         fprintf(file, "%0999d", 1);

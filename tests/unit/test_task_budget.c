@@ -58,16 +58,6 @@ static unsigned used(b24bg_budget_source_e source)
     return counts_of(MEMBER).budgets[source].used;
 }
 
-static b24bg_store_t *open_store(void)
-{
-    b24bg_store_t *store;
-    const char *error;
-
-    assert_int_equal(APR_SUCCESS,
-                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
-    return store;
-}
-
 /* What the store has of a source; -1: no row. */
 static int stored(b24bg_budget_source_e source)
 {

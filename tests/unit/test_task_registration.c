@@ -635,16 +635,6 @@ static void new_tokens_are_kept_without_the_lease(void **state)
     end();
 }
 
-static b24bg_store_t *open_own(void)
-{
-    b24bg_store_t *store;
-    const char *error;
-
-    assert_int_equal(APR_SUCCESS,
-                     b24bg_store_open(world.pool, "sqlite3", world.db, &store, &error));
-    return store;
-}
-
 /* Another machine has tried the old token meanwhile. */
 static void new_tokens_end_a_block(void **state)
 {
@@ -658,7 +648,7 @@ static void new_tokens_end_a_block(void **state)
     row->state = "blocked";
     row->reason = "no-token";
     row->due = 0;
-    store = open_own();
+    store = open_store();
     assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, row, NULL));
     b24bg_store_close(store);
     live(4);
@@ -679,7 +669,7 @@ static void newer_tokens_are_left_alone(void **state)
     newer = *in_store(MEMBER);
     newer.refresh_token = "refresh-newer";
     newer.access_token = portal.access_token = "access-newer";
-    store = open_own();
+    store = open_store();
     assert_int_equal(APR_SUCCESS, b24bg_store_portal_tokens(store, &newer, NULL));
     b24bg_store_close(store);
     live(4);
@@ -698,7 +688,7 @@ static void an_uninstalled_portal_needs_no_tokens(void **state)
     refresh_with_the_store_held();
     calls = world.started;
     let_store_go();
-    store = open_own();
+    store = open_store();
     assert_int_equal(APR_SUCCESS, b24bg_store_portal_wipe(store, "telephony", MEMBER, NULL));
     b24bg_store_close(store);
     live(4);

@@ -89,3 +89,19 @@ char *unit_copy(const char *text, size_t length, size_t more)
     apr_pool_cleanup_register(unit_pool, copy, free_copy, apr_pool_cleanup_null);
     return copy;
 }
+
+static apr_status_t remove_folder(void *data)
+{
+    const char *command = apr_pstrcat(unit_pool, "rm -rf '", (const char *)data, "'", NULL);
+
+    return system(command) == 0 ? APR_SUCCESS : APR_EGENERAL;
+}
+
+const char *unit_folder(const char *name)
+{
+    char *folder = apr_pstrcat(unit_pool, "/tmp/b24bg-", name, ".XXXXXX", NULL);
+
+    assert_non_null(mkdtemp(folder));
+    apr_pool_cleanup_register(unit_pool, folder, remove_folder, apr_pool_cleanup_null);
+    return folder;
+}

@@ -40,4 +40,7 @@ uint32_t unit_random(uint32_t limit);
  * `more` bytes are added behind it, filled with '~'. Lives as long as the test. */
 char *unit_copy(const char *text, size_t length, size_t more);
 
+/* A new folder whose path has this name in it; ends with the test, whatever is in it by then. */
+const char *unit_folder(const char *name);
+
 #endif
