@@ -6,7 +6,12 @@
 #include <apr_atomic.h>
 #include <http_log.h>
 
+#include <assert.h>
+
 APLOG_USE_MODULE(b24bg);
+
+static_assert(B24BG_LOAD_TIME_MAX == apr_time_from_msec(B24BG_BEACON_MS_MAX),
+              "what a beacon tells at most is what the table counts at most");
 
 /* Renders of one second differ by it; every process starts elsewhere. */
 static apr_uint32_t next_nonce(void)

@@ -9,6 +9,8 @@
 #include <http_core.h>
 #include <http_log.h>
 
+#include <assert.h>
+
 APLOG_USE_MODULE(b24bg);
 
 /* Bounds of B24bgMaxBody: spec.md section 3; a CRM filter URL takes kilobytes, protocol.md 1.3. */
@@ -311,21 +313,31 @@ static const char *alert_command(cmd_parms *cmd, b24bg_app_t *app, const char **
 }
 IN_APP_LIST(alert_command);
 
-/* As b24bg_page_beacon_e. */
+/* Which of the words it is; -1: none. The words end in NULL. */
+static int word_of(const char *value, const char *const *words)
+{
+    int i;
+
+    for (i = 0; words[i]; i++) {
+        if (ap_cstr_casecmp(value, words[i]) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 static const char *beacon(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
 {
-    static const char *const words[] = {"off", "slow", "all"};
-    int i;
+    static const char *const words[] = {"off", "slow", "all", NULL}; /* as b24bg_page_beacon_e */
+    int word = word_of(value, words);
 
     (void)cmd;
     (void)none;
-    for (i = 0; i < 3; i++) {
-        if (ap_cstr_casecmp(value, words[i]) == 0) {
-            app->beacon = (b24bg_page_beacon_e)i;
-            return NULL;
-        }
+    if (word < 0) {
+        return "off, slow or all is allowed";
     }
-    return "off, slow or all is allowed";
+    app->beacon = (b24bg_page_beacon_e)word;
+    return NULL;
 }
 IN_APP(beacon);
 
@@ -460,18 +472,16 @@ static const char *set_client(cmd_parms *cmd, void *unused, const char *id, cons
 
 static const char *verify(cmd_parms *cmd, b24bg_app_t *app, const char *value, const char *none)
 {
-    static const char *const words[] = {"known", "strict", "off"}; /* as b24bg_verify_e */
-    int i;
+    static const char *const words[] = {"known", "strict", "off", NULL}; /* as b24bg_verify_e */
+    int word = word_of(value, words);
 
     (void)cmd;
     (void)none;
-    for (i = 0; i < 3; i++) {
-        if (ap_cstr_casecmp(value, words[i]) == 0) {
-            app->verify = (b24bg_verify_e)i;
-            return NULL;
-        }
+    if (word < 0) {
+        return "off, known or strict is allowed";
     }
-    return "off, known or strict is allowed";
+    app->verify = (b24bg_verify_e)word;
+    return NULL;
 }
 IN_APP(verify);
 
@@ -805,6 +815,9 @@ static const char *finish_app(cmd_parms *cmd, b24bg_app_t *app)
     }
     return error;
 }
+
+static_assert(B24BG_TABLE_LABEL_SIZE == B24BG_VALUE_LABEL_MAX + 1,
+              "the table has room for every name, and no more");
 
 static const char *check_app_name(cmd_parms *cmd, const char *name)
 {

@@ -3,8 +3,13 @@
 
 #include "b24bg_registration.h"
 #include "b24bg_render.h"
+#include "b24bg_task.h"
 
+#include <assert.h>
 #include <jansson.h>
+
+static_assert(B24BG_RENDER_TOKEN_OLD == B24BG_TASK_REFRESH_WARN,
+              "what is shown as old is what the log and the alert command are told of");
 
 #define DAY apr_time_from_sec(86400)
 #define MINUTE apr_time_from_sec(60)
