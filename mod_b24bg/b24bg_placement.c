@@ -189,9 +189,8 @@ b24bg_options_e b24bg_placement_options_check(const char *text)
     json = json_loads(text, JSON_DECODE_ANY, NULL);
     if (json_is_object(json)) {
         result = B24BG_OPTIONS_OK;
-    } else if (json_is_null(json) || (json_is_array(json) && json_array_size(json) == 0)) {
-        result = B24BG_OPTIONS_EMPTY;
-    } else if (json_is_string(json) && *json_string_value(json) == '\0') {
+    } else if (json_is_null(json) || (json_is_array(json) && json_array_size(json) == 0) ||
+               (json_is_string(json) && *json_string_value(json) == '\0')) {
         result = B24BG_OPTIONS_EMPTY;
     } else {
         result = B24BG_OPTIONS_BROKEN;

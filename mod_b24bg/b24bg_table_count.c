@@ -16,12 +16,11 @@ static_assert(sizeof(load_time_bounds) / sizeof(apr_time_t) == B24BG_LOAD_TIME_B
 int b24bg_table_seen(b24bg_table_t *table, int app, const char *member_id, const char *app_sid)
 {
     unsigned char text[B24BG_MEMBER_ID_LENGTH + 2 + 64];
-    apr_size_t length = strlen(app_sid);
+    apr_size_t length = strnlen(app_sid, 64);
     apr_uint64_t mark;
     b24bg_table_renders_t *set;
     int way;
 
-    length = length < 64 ? length : 64;
     memcpy(text, member_id, B24BG_MEMBER_ID_LENGTH);
     text[B24BG_MEMBER_ID_LENGTH] = (unsigned char)app;
     memcpy(text + B24BG_MEMBER_ID_LENGTH + 1, app_sid, length);

@@ -86,6 +86,7 @@ static apr_uint32_t choose(b24bg_table_t *table, apr_uint32_t window)
     apr_int64_t oldest = APR_INT64_MAX;
     apr_uint32_t i;
 
+    assert(table->capacity > 0);
     if (table->used < table->capacity) {
         return ++table->used;
     }

@@ -209,7 +209,7 @@ static void got_rows(void *baton, const b24bg_http_answer_t *answer,
     b24bg_rest_result_t read = *result;
     rehearsal_t *rehearsal = baton;
     b24bg_task_t *task = rehearsal->task;
-    apr_array_header_t *rows;
+    apr_array_header_t *rows = NULL;
     const char *text;
 
     if (answer) {

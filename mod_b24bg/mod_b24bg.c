@@ -52,6 +52,7 @@ static b24bg_table_t *create_table(server_rec *s)
     apr_size_t size = b24bg_table_size(portals);
     apr_uintptr_t base;
     apr_shm_t *memory;
+    char *start;
     apr_status_t rv = apr_generate_random_bytes(key, sizeof(key));
 
     if (rv == APR_SUCCESS) {
@@ -66,8 +67,9 @@ static b24bg_table_t *create_table(server_rec *s)
     }
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
                  "B24BG0002: shared table made, portals=%u bytes=%" APR_SIZE_T_FMT, portals, size);
-    base = APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(memory), TABLE_ALIGNMENT);
-    return b24bg_table_create((void *)base, portals, key);
+    start = apr_shm_baseaddr_get(memory);
+    base = (apr_uintptr_t)start;
+    return b24bg_table_create(start + (APR_ALIGN(base, TABLE_ALIGNMENT) - base), portals, key);
 }
 
 static b24bg_table_t *keep_table(server_rec *s)
