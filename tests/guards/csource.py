@@ -63,13 +63,16 @@ def calls(text, name):
 
 
 def functions(text):
-    """(name, first line, last line) of each function; for text without comments.
+    """(name, first line, last line, number of parameters) of each function; for text without
+    comments. What "..." stands for is no parameter.
 
     clang-format puts a function's braces, and nothing else's but a type's, into column one; what
     has data between them has no ")" in front of them."""
-    pattern = r"^(?!typedef|struct|enum|union)\w[^;{}=]*?\b(\w+)\([^;{}]*\)\s*\n\{.*?^\}"
+    pattern = r"^(?!typedef|struct|enum|union)\w[^;{}=]*?\b(\w+)(\([^;{}]*\))\s*\n\{.*?^\}"
     for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
-        yield match[1], line_of(text, match.start()), line_of(text, match.end())
+        _, _, parameters = next(calls(match[1] + match[2], match[1]))
+        count = len([one for one in parameters if one not in ("", "void", "...")])
+        yield match[1], line_of(text, match.start()), line_of(text, match.end()), count
 
 
 def end(checked, problems):
