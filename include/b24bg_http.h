@@ -14,19 +14,23 @@
 
 /* Largest answer: placement.get with a hundred personal rows takes 60 KiB (protocol.md 4.6). */
 #define B24BG_HTTP_ANSWER_MAX (1024 * 1024)
-/* Calls under way at once; the rest wait their turn. */
-#define B24BG_HTTP_CALLS_MAX 64
+/* Calls under way at once; the rest wait their turn. A descriptor each, of the 1024 that a child
+ * has where nobody has raised that. */
+#define B24BG_HTTP_CALLS_MAX 128
 /* A transfer slower than this for so long is over: bytes a second, seconds. At that pace no answer
  * comes within B24bgTimeout's 20 s; half of them show it. */
 #define B24BG_HTTP_LOW_SPEED_BYTES 10
 #define B24BG_HTTP_LOW_SPEED_SECONDS 10
 
-/* How to call, from B24bgTimeout, B24bgProxy, B24bgCAFile, B24bgAllowHTTP. */
+/* How to call, from B24bgTimeout, B24bgProxy, B24bgCAFile, B24bgAllowHTTP, and B24BG_TASK_PATIENCE.
+ */
 typedef struct {
     apr_interval_time_t connect_timeout;
     apr_interval_time_t total_timeout;
-    const char *proxy;   /* NULL: none */
-    const char *ca_file; /* NULL: the system's */
+    apr_interval_time_t patience; /* a call that has been under way for so long leaves its place to
+                                     one that waits, and has FAILED; 0: it need not */
+    const char *proxy;            /* NULL: none */
+    const char *ca_file;          /* NULL: the system's */
     int allow_http;
 } b24bg_http_options_t;
 
@@ -37,13 +41,13 @@ typedef struct {
     const char *body; /* secret */
     apr_size_t length;
     const b24bg_http_options_t *options;
-    int must_finish; /* shutting down waits for its answer once it is under way: one that uses
-                        something up (a refresh token works once) */
+    int must_finish; /* shutting down waits for its answer once it is under way, and it leaves its
+                        place to nobody: one that uses something up (a refresh token works once) */
 } b24bg_http_request_t;
 
 typedef enum {
     B24BG_HTTP_ANSWERED, /* there is a status; it may be any */
-    B24BG_HTTP_FAILED,   /* no whole answer: network, TLS, timeout */
+    B24BG_HTTP_FAILED,   /* no whole answer: network, TLS, timeout, it hung while others waited */
     B24BG_HTTP_TOO_LARGE,
     B24BG_HTTP_ABORTED /* we are shutting down */
 } b24bg_http_outcome_e;
@@ -64,7 +68,8 @@ typedef void (*b24bg_http_done_cb)(void *baton, const b24bg_http_answer_t *answe
 typedef struct b24bg_http_t b24bg_http_t;
 struct b24bg_http_t {
     void *self;
-    /* Starts a call, or queues it behind B24BG_HTTP_CALLS_MAX others. An error means that the call
+    /* Starts a call, or queues it behind B24BG_HTTP_CALLS_MAX others; one that is started by the
+     * callback of a call that was answered takes the place of that. An error means that the call
      * was not started and the callback will not come: APR_EINVAL for what is no URL, or has a user
      * in it, or a time limit of 0; APR_EACCES for a scheme that is not allowed; APR_ECONNABORTED
      * when shutting down; anything else for a setting that curl refuses. */

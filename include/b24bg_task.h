@@ -35,7 +35,7 @@
 #define B24BG_TASK_FLUSH_EVERY apr_time_from_sec(60)
 #define B24BG_TASK_PURGE_EVERY apr_time_from_sec(3600)
 /* Calls to one auth server at once: one that hangs leaves room for the others. */
-#define B24BG_TASK_CALLS_PER_SERVER (B24BG_HTTP_CALLS_MAX / 4)
+#define B24BG_TASK_CALLS_PER_SERVER (B24BG_HTTP_CALLS_MAX / 8)
 /* An access token lives so long (protocol.md 5.2); what a server says of an older one may well mean
  * that it has expired, whatever word it uses. */
 #define B24BG_TASK_TOKEN_LIFE apr_time_from_sec(3600)
@@ -54,8 +54,14 @@
 #define B24BG_TASK_CLOCKS_APART apr_time_from_sec(5)
 /* Loads in the hour before that make a silence worth a question: spec.md section 3. */
 #define B24BG_TASK_SILENCE_LOADS 20
+/* A call that takes longer than this hangs: it leaves its place to one that waits. "A portal that
+ * hangs delays no other portal by more than a second" (spec.md section 5), the steps in between
+ * included. Where more than two times B24BG_HTTP_CALLS_MAX portals begin to hang at the same
+ * moment, it is that for each B24BG_HTTP_CALLS_MAX. */
+#define B24BG_TASK_PATIENCE (750 * (APR_USEC_PER_SEC / 1000))
 /* Of the calls under way at once (B24BG_HTTP_CALLS_MAX), registrations that failed before get half,
- * so that portals that hang leave room for those that do not. */
+ * so that portals that hang leave room for those that do not. Those that hang already are not
+ * counted: they would keep the others from being tried again. */
 #define B24BG_TASK_RETRIES_MOST (B24BG_HTTP_CALLS_MAX / 2)
 /* Back-off between attempts to verify an installation, and the end of trying: by then its access
  * token (1 h, protocol.md 5.2) has been over for long. */

@@ -55,8 +55,9 @@ struct b24bg_task_t {
     apr_hash_t *verifying; /* message id -> an installation that is being verified */
     apr_time_t unreachable_warned;
 
-    apr_hash_t *busy; /* portals where a job is under way */
-    int retrying;     /* of these jobs, those whose last attempt failed */
+    apr_hash_t *busy;    /* portals where a job is under way */
+    apr_hash_t *retries; /* of these jobs, those whose last attempt failed; */
+    int retrying;        /* so many do not hang */
     b24bg_task_unkept_t
         *unkept; /* new tokens that the store did not take; their portals are busy */
     apr_time_t registrations_due;

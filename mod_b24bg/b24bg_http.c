@@ -18,6 +18,9 @@
 
 /* How long a set stop flag can go unseen, in milliseconds. */
 #define STOP_CHECK_MS 50
+/* A step of the background task and the pause behind it are shorter. If we were away for longer, it
+ * was the store that held us up, and not a server. */
+#define AWAY_MOST (250 * (APR_USEC_PER_SEC / 1000))
 /* First size of the buffer for an answer; most answers fit. */
 #define ANSWER_FIRST 4096
 #define ERROR_LONGEST 200
@@ -31,8 +34,9 @@ typedef struct call_t call_t;
 struct call_t {
     client_t *client;
     apr_pool_t *pool;
-    call_t *next; /* in the queue */
-    int place;    /* among the active ones */
+    call_t *next;     /* in the queue */
+    int place;        /* among the active ones, */
+    apr_time_t hangs; /* from then on; by client->clock */
     CURL *easy;
     struct curl_slist *headers;
     char *body; /* of the request */
@@ -44,6 +48,7 @@ struct call_t {
     int headers_ended;
     int too_large;
     int must_finish;
+    apr_interval_time_t patience; /* 0: without end */
     b24bg_http_done_cb done_cb;
     void *baton;
     char error[CURL_ERROR_SIZE];
@@ -59,6 +64,9 @@ struct client_t {
     int active_count;
     call_t *first, **last; /* the queue */
     int queued;
+    int is_answered;   /* the call whose callback is running */
+    apr_time_t looked; /* after the calls; monotonic */
+    apr_time_t clock;  /* goes on by AWAY_MOST at most from one look to the next */
 };
 
 static int is_stopping(const client_t *client)
@@ -323,10 +331,17 @@ static apr_status_t set_up(call_t *call, const b24bg_http_request_t *request)
     return status == APR_SUCCESS ? set_request(call, request) : status;
 }
 
+/* Behind all others. What goes on where an answer has come goes on at once: behind others that hang
+ * each of its steps would wait for them anew. */
 static void enqueue(client_t *client, call_t *call)
 {
-    *client->last = call;
-    client->last = &call->next;
+    call_t **at = client->is_answered ? &client->first : client->last;
+
+    call->next = *at;
+    *at = call;
+    if (!call->next) {
+        client->last = &call->next;
+    }
     client->queued++;
 }
 
@@ -346,6 +361,7 @@ static apr_status_t start(b24bg_http_t *http, const b24bg_http_request_t *reques
     call->client = client;
     call->pool = pool;
     call->must_finish = request->must_finish;
+    call->patience = request->must_finish ? 0 : request->options->patience;
     call->done_cb = done_cb;
     call->baton = baton;
     status = set_up(call, request);
@@ -362,7 +378,11 @@ static apr_status_t start(b24bg_http_t *http, const b24bg_http_request_t *reques
 /* The call is in neither list any more, so the callback may start others. */
 static void finish(call_t *call, const b24bg_http_answer_t *answer)
 {
+    client_t *client = call->client;
+
+    client->is_answered = answer->outcome == B24BG_HTTP_ANSWERED;
     call->done_cb(call->baton, answer);
+    client->is_answered = 0;
     apr_pool_destroy(call->pool);
 }
 
@@ -491,6 +511,55 @@ static int deliver_finished(client_t *client)
 
 /* Moving on */
 
+static apr_time_t monotonic_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
+}
+
+static void look(client_t *client)
+{
+    apr_time_t now = monotonic_now();
+    apr_interval_time_t away = now - client->looked;
+
+    client->clock += away < AWAY_MOST ? away : AWAY_MOST;
+    client->looked = now;
+}
+
+/* The one that hangs longest, or NULL. */
+static call_t *find_hanging(const client_t *client)
+{
+    apr_time_t since = client->clock;
+    call_t *found = NULL;
+    int i;
+
+    for (i = 0; i < client->active_count; i++) {
+        call_t *call = client->active[i];
+        if (call->patience > 0 && call->hangs <= since) {
+            since = call->hangs;
+            found = call;
+        }
+    }
+    return found;
+}
+
+/* Calls that hang leave their places to those that wait. How many have left? */
+static int clear_places(client_t *client)
+{
+    int needed = client->active_count + client->queued - B24BG_HTTP_CALLS_MAX;
+    int cleared = 0;
+    call_t *call;
+
+    while (cleared < needed && (call = find_hanging(client)) != NULL) {
+        take_out(call);
+        give_up(call, B24BG_HTTP_FAILED, "it hangs, and other calls wait");
+        cleared++;
+    }
+    return cleared;
+}
+
 static CURLMcode admit(client_t *client)
 {
     CURLMcode code = CURLM_OK;
@@ -502,19 +571,12 @@ static CURLMcode admit(client_t *client)
             client->first = call->next;
             client->last = client->first ? client->last : &client->first;
             client->queued--;
+            call->hangs = client->clock + call->patience;
             call->place = client->active_count++;
             client->active[call->place] = call;
         }
     }
     return code;
-}
-
-static apr_time_t monotonic_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
 }
 
 /* Until a call has finished, nothing is left to wait for, or the time is over. */
@@ -529,11 +591,13 @@ static CURLMcode move_on(client_t *client, apr_time_t end)
         if (is_stopping(client)) {
             give_up_what_is_over(client);
         }
+        look(client);
         code = admit(client);
         if (code == CURLM_OK) {
             code = curl_multi_perform(client->multi, &running);
         }
         finished = deliver_finished(client);
+        finished += clear_places(client);
         if (code != CURLM_OK || finished || client->active_count == 0 || left <= 0) {
             break;
         }

@@ -233,6 +233,7 @@ b24bg_task_t *b24bg_task_create(apr_pool_t *pool, const b24bg_task_config_t *con
     task->config = config;
     task->verifying = apr_hash_make(pool);
     task->busy = apr_hash_make(pool);
+    task->retries = apr_hash_make(pool);
     apr_pool_create(&task->store_pool, pool);
     b24bg_task_inbox_begin(task);
     b24bg_task_table_begin(task);

@@ -21,10 +21,9 @@ typedef struct {
     b24bg_store_registration_t row; /* as it is in the store */
     b24bg_registration_t life;
     b24bg_task_found_t found;
-    apr_time_t asked; /* when what is under way was sent: what was true then, it tells */
-    int taken_away;   /* of found.in_the_way */
-    const char *busy; /* of b24bg_task_take_portal */
-    int is_retry;
+    apr_time_t asked;      /* when what is under way was sent: what was true then, it tells */
+    int taken_away;        /* of found.in_the_way */
+    const char *busy;      /* of b24bg_task_take_portal */
     const char *error_url; /* being bound, with its key; secret */
 } job_t;
 
@@ -257,7 +256,7 @@ static void end_job(void *baton)
 {
     job_t *job = baton;
 
-    job->task->retrying -= job->is_retry;
+    apr_hash_set(job->task->retries, job->busy, APR_HASH_KEY_STRING, NULL);
     b24bg_task_leave_portal(job->task, job->busy);
     apr_pool_destroy(job->pool);
 }
@@ -572,9 +571,23 @@ static void start_job(b24bg_task_t *task, const b24bg_task_app_t *app,
         apr_pool_destroy(job->pool);
         return;
     }
-    job->is_retry = row->attempts > 0;
-    task->retrying += job->is_retry;
+    if (row->attempts > 0) {
+        apr_hash_set(task->retries, job->busy, APR_HASH_KEY_STRING, job);
+        task->retrying++;
+    }
     take(job, job->call.portal.installed ? B24BG_EVENT_DUE : B24BG_EVENT_UNINSTALLED);
+}
+
+static int count_retrying(const b24bg_task_t *task)
+{
+    apr_hash_index_t *at;
+    int count = 0;
+
+    for (at = apr_hash_first(NULL, task->retries); at; at = apr_hash_next(at)) {
+        const job_t *job = apr_hash_this_val(at);
+        count += task->now - job->asked < B24BG_TASK_PATIENCE;
+    }
+    return count;
 }
 
 static int is_due(const b24bg_task_t *task, const b24bg_task_app_t *app,
@@ -604,6 +617,7 @@ void b24bg_task_work_registrations(b24bg_task_t *task, apr_pool_t *scratch)
         return;
     }
     task->registrations_due = task->now + B24BG_TASK_REFRESH_EVERY;
+    task->retrying = count_retrying(task);
     if (!b24bg_task_done(task,
                          b24bg_store_registrations_open(task->store, scratch, OPEN_MOST, &rows))) {
         return;

@@ -74,6 +74,7 @@ static apr_array_header_t *task_apps(apr_pool_t *pool)
         task_app->name = app->name;
         task_app->row = app->row;
         task_app->rest = app->rest;
+        task_app->rest.http.patience = B24BG_TASK_PATIENCE;
         task_app->worker_url = app->worker_url;
         task_app->error_url = app->error_url;
         task_app->title = app->title;

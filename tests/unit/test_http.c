@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 512
+#define WORKERS_MAX 1024
 #define REQUEST_MAX (2 * 1024 * 1024)
 /* Nothing here takes as long; a test that does is stuck. */
 #define PATIENCE apr_time_from_sec(60)
@@ -336,7 +336,7 @@ static server_t *start_server(void)
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(0, bind(server->listener, (struct sockaddr *)&address, length));
-    assert_int_equal(0, listen(server->listener, 256));
+    assert_int_equal(0, listen(server->listener, WORKERS_MAX));
     getsockname(server->listener, (struct sockaddr *)&address, &length);
     server->port = ntohs(address.sin_port);
     pthread_mutex_init(&server->lock, NULL);
@@ -412,6 +412,22 @@ CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd *extra, unsigned int 
     }
     longest_poll = timeout > longest_poll ? timeout : longest_poll;
     return real(multi, extra, extra_count, timeout, ready);
+}
+
+/* Minutes pass in a moment: added to the clock that knows no date. */
+static time_t clock_ahead;
+
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    int result;
+
+    if (!real) {
+        *(void **)&real = dlsym(RTLD_NEXT, "clock_gettime");
+    }
+    result = real(id, now);
+    now->tv_sec += id == CLOCK_MONOTONIC ? clock_ahead : 0;
+    return result;
 }
 
 /* glibc says that it only writes, so it goes by another name here. The second is what gcc calls
@@ -532,6 +548,7 @@ static b24bg_http_t *make_client(apr_pool_t *pool)
     options.connect_timeout = PATIENCE;
     options.total_timeout = PATIENCE;
     options.allow_http = 1;
+    clock_ahead = 0;
     assert_int_equal(APR_SUCCESS, b24bg_http_create(pool, &stop_flag, &http));
     return http;
 }
@@ -1280,6 +1297,86 @@ static void queue(void **state)
     }
 }
 
+/* Of many that hang as many leave their places as are needed, the oldest first; who waits for
+ * nobody's place may take his time. */
+static void who_hangs_leaves_his_place(void **state)
+{
+    enum { COUNT = B24BG_HTTP_CALLS_MAX };
+    server_t *server = start_server();
+    b24bg_http_t *http = make_client(unit_pool);
+    end_t *hanging = new_ends(COUNT);
+    end_t *quick = new_ends(2);
+    int running;
+    int i;
+
+    (void)state;
+    options.patience = 1;
+    start(http, server, "/hang", &hanging[0]);
+    start(http, server, "/drip", &hanging[1]);
+    run_until(http, server, &server->requests, 2);
+    for (i = 2; i < COUNT; i++) {
+        start(http, server, "/hang", &hanging[i]);
+    }
+    start(http, server, "/ok", &quick[0]);
+    start(http, server, "/ok", &quick[1]);
+    run(http, 4);
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(B24BG_HTTP_ANSWERED, quick[i].outcome);
+        assert_int_equal(1, hanging[i].calls);
+        assert_int_equal(B24BG_HTTP_FAILED, hanging[i].outcome);
+        assert_string_equal("it hangs, and other calls wait", hanging[i].error);
+    }
+    http->perform(http, 1000, &running);
+    assert_int_equal(COUNT - 2, running);
+    assert_int_equal(4, ended);
+}
+
+static void what_must_finish_keeps_its_place(void **state)
+{
+    enum { COUNT = B24BG_HTTP_CALLS_MAX };
+    server_t *server = start_server();
+    b24bg_http_t *http = make_client(unit_pool);
+    end_t *ends = new_ends(COUNT + 1);
+    int i;
+
+    (void)state;
+    options.patience = 1;
+    for (i = 0; i < COUNT - 1; i++) {
+        start_vital(http, url_of(server, "/hang"), &ends[i]);
+    }
+    start(http, server, "/hang", &ends[COUNT - 1]);
+    start(http, server, "/ok", &ends[COUNT]);
+    run(http, 2);
+    assert_int_equal(B24BG_HTTP_FAILED, ends[COUNT - 1].outcome);
+    assert_int_equal(B24BG_HTTP_ANSWERED, ends[COUNT].outcome);
+}
+
+/* A client that does not look does not see who answers. */
+static void nobody_hangs_unseen(void **state)
+{
+    enum { COUNT = B24BG_HTTP_CALLS_MAX };
+    server_t *server = start_server();
+    b24bg_http_t *http = make_client(unit_pool);
+    end_t *ends = new_ends(COUNT + 1);
+    int i;
+
+    (void)state;
+    options.patience = PATIENCE;
+    options.total_timeout = options.connect_timeout = 4 * PATIENCE;
+    low_speed_s = 4 * apr_time_sec(PATIENCE);
+    for (i = 0; i <= COUNT; i++) {
+        start(http, server, "/hold", &ends[i]);
+    }
+    run_until(http, server, &server->requests, COUNT);
+    clock_ahead = 2 * apr_time_sec(PATIENCE);
+    release(server);
+    run_all(http);
+    low_speed_s = 0;
+    for (i = 0; i <= COUNT; i++) {
+        assert_int_equal(B24BG_HTTP_ANSWERED, ends[i].outcome);
+    }
+}
+
 static void nothing_to_do(void **state)
 {
     b24bg_http_t *http = make_client(unit_pool);
@@ -1360,6 +1457,52 @@ static void callback_starts_another(void **state)
         assert_int_equal(1 + LINKS, chains[i].calls);
     }
     assert_int_equal(CHAINS * (1 + LINKS), number_of(server, &server->requests));
+}
+
+/* Each answer leads on to the next call; whoever waits for a place waits for the last of them. */
+static void who_is_answered_goes_on(void **state)
+{
+    enum { LINKS = 3 };
+    server_t *server = start_server();
+    b24bg_http_t *http = make_client(unit_pool);
+    end_t *vital = new_ends(B24BG_HTTP_CALLS_MAX - 1);
+    end_t *waiting = new_ends(2);
+    chain_t *chain = apr_pcalloc(unit_pool, sizeof(*chain));
+    int i;
+
+    (void)state;
+    for (i = 0; i < B24BG_HTTP_CALLS_MAX - 1; i++) {
+        start_vital(http, url_of(server, "/hang"), &vital[i]);
+    }
+    chain->left = LINKS;
+    start_chain(chain, http, server, "/ok");
+    start(http, server, "/ok", &waiting[0]);
+    start(http, server, "/ok", &waiting[1]);
+    run(http, 1 + LINKS + 2);
+    assert_int_equal(1 + LINKS, chain->calls);
+    assert_int_equal(1 + LINKS + 1, waiting[0].place);
+    assert_int_equal(1 + LINKS + 2, waiting[1].place);
+}
+
+/* One that has failed is none that goes on. */
+static void who_fails_stands_behind(void **state)
+{
+    server_t *server = start_server();
+    b24bg_http_t *http = make_client(unit_pool);
+    end_t *vital = new_ends(B24BG_HTTP_CALLS_MAX - 1);
+    end_t *waiting = new_ends(1);
+    chain_t *chain = apr_pcalloc(unit_pool, sizeof(*chain));
+    int i;
+
+    (void)state;
+    for (i = 0; i < B24BG_HTTP_CALLS_MAX - 1; i++) {
+        start_vital(http, url_of(server, "/hang"), &vital[i]);
+    }
+    chain->left = 1;
+    start_chain(chain, http, server, "/reset");
+    start(http, server, "/ok", waiting);
+    run(http, 3);
+    assert_int_equal(2, waiting->place);
 }
 
 /* Ending */
@@ -1798,9 +1941,14 @@ int main(void)
     UNIT_ADD(hanging_server_delays_nobody);
     UNIT_ADD(hanging_names_delay_nobody);
     UNIT_ADD(queue);
+    UNIT_ADD(who_hangs_leaves_his_place);
+    UNIT_ADD(what_must_finish_keeps_its_place);
+    UNIT_ADD(nobody_hangs_unseen);
     UNIT_ADD(nothing_to_do);
     UNIT_ADD(perform_returns_with_the_first);
     UNIT_ADD(callback_starts_another);
+    UNIT_ADD(who_is_answered_goes_on);
+    UNIT_ADD(who_fails_stands_behind);
     UNIT_ADD(stop_ends_all);
     UNIT_ADD(stop_under_load);
     UNIT_ADD(stop_waits_for_what_must_finish);

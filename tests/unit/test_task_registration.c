@@ -1460,6 +1460,47 @@ static void a_notice_ends_a_long_wait(void **state)
     end();
 }
 
+/* Portals whose registration is to be asked about, after so many failed attempts. */
+static void put_suspects(int first, int count, int attempts)
+{
+    b24bg_store_portal_t *other = in_store(MEMBER);
+    b24bg_store_registration_t *row = registration(0);
+    b24bg_store_t *store = open_own();
+    int i;
+
+    for (i = first; i < first + count; i++) {
+        other->member_id = row->member_id = apr_psprintf(world.pool, "%032x", i);
+        row->state = "suspect";
+        row->key_hash = "";
+        row->attempts = attempts;
+        row->due = world.now;
+        row->change = 0;
+        assert_int_equal(APR_SUCCESS, b24bg_store_portal_put(store, other, NULL));
+        assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, row, NULL));
+    }
+    b24bg_store_close(store);
+}
+
+/* No call is ever answered. Those that failed before leave room for the others, and those of them
+ * that hang leave room for the rest of them. */
+static void portals_that_hang_keep_no_others_waiting(void **state)
+{
+    (void)state;
+    begin_portal();
+    install_and_bind();
+    live(5);
+    put_suspects(1, B24BG_TASK_RETRIES_MOST + 1, 1);
+    put_suspects(1000, 1, 0);
+    portal.answered = world.started = 0;
+    world.now += B24BG_TASK_REFRESH_EVERY;
+    step();
+    assert_int_equal(B24BG_TASK_RETRIES_MOST + 1, world.started);
+    world.now += B24BG_TASK_REFRESH_EVERY;
+    step();
+    assert_int_equal(B24BG_TASK_RETRIES_MOST + 2, world.started);
+    end();
+}
+
 static void a_portal_that_cannot_be_asked_is_told(void **state)
 {
     (void)state;
@@ -1600,6 +1641,7 @@ int main(void)
     UNIT_ADD(a_clock_that_is_set_back_stalls_nothing);
     UNIT_ADD(installations_do_not_hold_up_notices);
     UNIT_ADD(a_portal_that_cannot_be_asked_is_told);
+    UNIT_ADD(portals_that_hang_keep_no_others_waiting);
     UNIT_ADD(a_changed_configuration_is_brought_about);
     UNIT_ADD(a_changed_configuration_that_is_refused_is_tried_once);
     UNIT_ADD(installed_is_bound);
