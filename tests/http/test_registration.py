@@ -1,5 +1,6 @@
 """Registrations: bound by themselves, lost and found again, and what cannot be repaired."""
 
+import concurrent.futures
 import re
 import socket
 import time
@@ -122,8 +123,7 @@ def test_a_lost_notice_is_found_by_silence(bitrix):
     server.bound(portal)
     bitrix.lose(portal, drop=True)
     for _ in range(25):
-        server.worker(portal, number=1) if False else bitrix.worker(
-            portal, bitrix.app, f"http://127.0.0.1:{server.port}/b24/worker").send()
+        bitrix.worker(portal, bitrix.app, f"http://127.0.0.1:{server.port}/b24/worker").send()
     server.wait_log("B24BG0327")
     server.wait_log("B24BG0321")
     server.check_agrees(portal)
@@ -289,23 +289,61 @@ def test_an_auth_server_that_is_away(bitrix, server):
     server.check_agrees(portal)
 
 
-def test_a_portal_that_hangs_delays_no_other(bitrix, server):
-    server.expect("B24BG03(17|24)")
+def time_of_rebinds(bitrix, server, portals):
+    """Until all that are lost at the same time are rebound, in seconds."""
+    rebound = len(server.tagged("B24BG0321"))
+    started = time.monotonic()
+    for portal in portals:
+        bitrix.lose(portal)
+    server.wait_for(lambda: len(server.tagged("B24BG0321")) == rebound + len(portals), "rebind all")
+    elapsed = time.monotonic() - started
+    for portal in portals:
+        server.wait_state(portal, "bound")
+        server.check_agrees(portal)
+    return elapsed
+
+
+def test_a_portal_that_hangs_delays_no_other(bitrix):
+    """Ten others, with and without it: within the time of its one call they are all rebound, not a
+    second later than without it."""
+    server = bitrix.serve(bitrix.registering(
+        "B24bgTimeout 5s 10s\n    B24bgRebindBackoff 0s 6h 9"))
+    server.expect(LOST + "|B24BG03(17|24)")
     hanging, *others = portals = [bitrix.add_portal() for _ in range(11)]
     server.bound(*portals)
-    hang = bitrix.fault("hang", hanging.name, count=-1, seconds=600)
-    bitrix.lose(hanging)
-    server.wait_for(lambda: hang.hits, "ask the portal that hangs")
-    started = time.monotonic()
-    for portal in others:
-        bitrix.lose(portal)
-    server.wait_for(lambda: len(server.tagged("B24BG0321")) == 10, "rebind ten")
-    print(f"ten rebound in {time.monotonic() - started:.2f} s")
-    assert hang.hits == 1  # all that while it was waiting for its first answer
-    for portal in others:
-        server.check_agrees(portal)
+    without, beside = [], []
+    for _ in range(3):  # what else the machine does lengthens one or the other
+        without.append(time_of_rebinds(bitrix, server, others))
+        hang = bitrix.fault("hang", hanging.name, count=-1, seconds=600)
+        bitrix.lose(hanging)
+        server.wait_for(lambda: hang.hits, "ask the portal that hangs")
+        failed = len(server.tagged("B24BG03(17|24)"))
+        beside.append(time_of_rebinds(bitrix, server, others))
+        assert hang.hits == 1 and len(server.tagged("B24BG03(17|24)")) == failed
+        rebound = len(server.tagged("B24BG0321"))
+        bitrix.clear_faults()
+        server.wait_for(lambda: len(server.tagged("B24BG0321")) == rebound + 1, "rebind the last")
+        if min(beside) < min(without) + 1:
+            break
+    print(f"ten rebound in {without} s, beside a portal that hangs in {beside} s")
+    assert min(beside) < min(without) + 1  # spec.md section 5
+
+
+def test_many_portals_that_hang_delay_no_other(bitrix, server):
+    """More than there are calls at once (B24BG_HTTP_CALLS_MAX), all asked for the first time."""
+    server.expect("B24BG03(17|24)")
+    healthy, *hanging = [bitrix.add_portal() for _ in range(141)]
+    for portal in hanging:
+        bitrix.fault("hang", portal.name, count=-1, seconds=600)
+        server.install(portal)
+    server.wait_for(lambda: sum(map(bitrix.asked, hanging)) >= 128, "wait for 128 answers")
+    server.install(healthy)
+    server.wait_log("B24BG0320")
+    failed = server.tagged("B24BG0317")
+    print(f"{len(failed)} of {len(hanging)} made way")
+    assert not [line for line in failed if "it hangs, and other calls wait" not in line]
+    server.check_agrees(healthy)
     bitrix.clear_faults()
-    server.wait_for(lambda: len(server.tagged("B24BG0321")) == 11, "rebind the last one")
 
 
 # kill -9
@@ -314,6 +352,14 @@ def test_a_portal_that_hangs_delays_no_other(bitrix, server):
 # ("hang"), or all was done and no answer has come ("slow").
 CALLS = {"first get": ("placement.get", 0), "bind": ("placement.bind", 0),
          "read back": ("placement.get", 1)}
+
+
+def killed_at(server, fault, call):
+    server.wait_for(lambda: fault.hits, f"come to {call}")
+    server.kill()
+    server.bitrix.clear_faults()
+    server.start()
+    server.end_lease()
 
 
 @pytest.mark.parametrize("kind", ["hang", "slow"])
@@ -330,13 +376,58 @@ def test_killed_between_deciding_and_committing(bitrix, server, again, call, kin
         bitrix.lose(portal)
     else:
         server.install(portal)
-    server.wait_for(lambda: fault.hits, f"come to {call}")
-    server.kill()
-    bitrix.clear_faults()
-    server.start()
-    server.end_lease()
+    killed_at(server, fault, call)
     server.wait_state(portal, "bound")
     server.wait_for(lambda: len(portal.rows) == 1, "have one row")
+    server.check_agrees(portal)
+
+
+@pytest.mark.parametrize("kind", ["hang", "slow"])
+def test_killed_while_taking_away(bitrix, server, kind):
+    """A command takes the registration away to bind it with a new key."""
+    server.expect("B24BG0322|AH00098")
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    key = key_of(portal)
+    fault = bitrix.fault(kind, portal.name, "placement.unbind", seconds=600)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        command = pool.submit(server.ctl, "rebind", "telephony", portal.domain)
+        killed_at(server, fault, "unbind")
+        command.result()
+    server.check_agrees(portal)
+    assert key_of(portal) != key
+
+
+def lose_with_an_expired_token(bitrix, server, portal, kind):
+    server.bound(portal)
+    bitrix.expire(portal, bitrix.app)
+    fault = bitrix.fault(kind, bitrix.oauth.name, "oauth/token", seconds=600)
+    bitrix.lose(portal)
+    killed_at(server, fault, "refresh")
+
+
+def test_killed_before_new_tokens_are_made(bitrix, server):
+    server.expect("AH00098")
+    portal = bitrix.add_portal()
+    lose_with_an_expired_token(bitrix, server, portal, "hang")
+    server.wait_log("B24BG0321")
+    server.wait_state(portal, "bound")
+    server.check_agrees(portal)
+
+
+def test_killed_before_new_tokens_have_come(bitrix, server):
+    """The auth server has used the old token up, and the new ones are lost with the answer: nobody
+    but the portal's administrator can help, and is told so."""
+    server.expect(BLOCKED + "|AH00098")
+    portal = bitrix.add_portal()
+    lose_with_an_expired_token(bitrix, server, portal, "slow")
+    line, = server.wait_log(BLOCKED)
+    assert "reason=no-token" in line and "install the application" in line
+    server.wait_state(portal, "blocked no-token")
+    assert not portal.rows
+    bitrix.install(portal, bitrix.app)
+    server.install(portal)
+    server.wait_state(portal, "bound")
     server.check_agrees(portal)
 
 
@@ -561,16 +652,19 @@ def test_alerts(bitrix, alerts):
 
 
 def test_an_alert_command_that_hangs_delays_nothing(bitrix, alerts):
-    alerts.command.write_text("#!/bin/sh\nexec sleep 600\n")
+    """Three portals, a command for each: when they are rebound none has been killed yet."""
+    alerts.command.write_text(f"#!/bin/sh\necho $2 >>{alerts.log}\nexec sleep 600\n")
     server = bitrix.serve(bitrix.registering(alerts.line))
     server.expect(LOST + "|B24BG0332")
-    portal = bitrix.add_portal()
-    server.bound(portal)
-    for times in 1, 2, 3:
+    portals = [bitrix.add_portal() for _ in range(3)]
+    server.bound(*portals)
+    for times, portal in enumerate(portals, 1):
         bitrix.lose(portal)
         server.wait_for(lambda: len(server.tagged("B24BG0321")) == times, "rebind")
-    line, = server.wait_log("B24BG0332", holding="event=disabled")
-    assert "killed" in line or "10" in line
+        server.wait_for(lambda: alerts.log.read_text().count("disabled") == times, "alert")
+    assert not server.tagged("B24BG0332")
+    for line in server.wait_log("B24BG0332", 3, "event=disabled"):
+        assert 'why="not done after 10 s, killed"' in line
 
 
 def test_old_tokens_are_warned_of_and_renewed(bitrix, alerts):
