@@ -136,9 +136,11 @@ apr_status_t b24bg_store_portal_put(b24bg_store_t *store, const b24bg_store_port
 apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, const char *member_id,
                                      const b24bg_store_reason_t *reason);
 /* New access_token, refresh_token, access_expires and refreshed of the same portal, committed
- * before anybody uses them. APR_NOTFOUND if it is not there or was wiped meanwhile. */
+ * before anybody uses them. `spent`: the refresh token that was given for them. APR_NOTFOUND if the
+ * portal has another one by now, is not there or was wiped: an installation came in between, and
+ * its tokens are the ones that count. */
 apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_portal_t *portal,
-                                       const b24bg_store_reason_t *reason);
+                                       const char *spent, const b24bg_store_reason_t *reason);
 /* Raises last_load (and recent with it) and loads to these figures where they are larger; no
  * history, no change number. Portals that are not there are passed over. Array of
  * b24bg_store_portal_t. This and b24bg_store_budgets_put take several transactions where there are

@@ -149,6 +149,7 @@ struct b24bg_task_call_t {
     int changes; /* something at the portal: only whoever has the lease may, each time it is sent */
     int refreshed;
     int moved;
+    apr_time_t asked; /* when new tokens were asked for */
 };
 void b24bg_task_call(b24bg_task_call_t *call);
 /* Puts what is in task->unkept into the store, which must be open; what it does not take stays. */

@@ -5,6 +5,7 @@
 
 #define MESSAGE_GONE "the message is finished or was never there"
 #define PORTAL_GONE "the portal is not there or was wiped"
+#define TOKENS_CHANGED "the portal has other tokens by now, or none"
 
 /* A lease that ends later than so many lengths from now was taken before a clock was set back. */
 #define LEASE_LENGTHS_MOST 10
@@ -318,13 +319,18 @@ apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, cons
 }
 
 apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_portal_t *portal,
-                                       const b24bg_store_reason_t *reason)
+                                       const char *spent, const b24bg_store_reason_t *reason)
 {
-    const void *values[] = {portal->access_token, portal->refresh_token, &portal->access_expires,
-                            &portal->refreshed,   portal->app,           portal->member_id};
+    const void *values[] = {portal->access_token,
+                            portal->refresh_token,
+                            &portal->access_expires,
+                            &portal->refreshed,
+                            portal->app,
+                            portal->member_id,
+                            spent};
 
     b24bg_store_sql_begin_change(store, 1);
-    b24bg_store_sql_run_on_one(store, B24BG_SQL_REPLACE_TOKENS, values, PORTAL_GONE);
+    b24bg_store_sql_run_on_one(store, B24BG_SQL_REPLACE_TOKENS, values, TOKENS_CHANGED);
     note(store, portal->app, portal->member_id, reason);
     return b24bg_store_sql_end(store);
 }

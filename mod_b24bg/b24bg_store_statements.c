@@ -193,7 +193,8 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
                                NULL},
     [B24BG_SQL_REPLACE_TOKENS] = {"UPDATE b24bg_portals SET access_token = %s, refresh_token = %s, "
                                   "access_expires = %lld, refreshed = %lld, change = " CHANGE " "
-                                  "WHERE app = %s AND member_id = %s AND installed <> 0",
+                                  "WHERE app = %s AND member_id = %s AND refresh_token = %s "
+                                  "AND installed <> 0",
                                   NULL},
     [B24BG_SQL_RAISE_COUNTS] =
         {"UPDATE b24bg_portals SET "

@@ -49,20 +49,122 @@ static const char *auth_server(const b24bg_task_call_t *call)
     return server ? server : b24bg_rest_auth_server(&call->app->rest, NULL);
 }
 
+/* Somebody else has brought other tokens meanwhile. */
+static void go_on_with(b24bg_task_call_t *call, const b24bg_store_portal_t *now)
+{
+    call->portal = *now;
+    call->refreshed = 0;
+    b24bg_task_call(call);
+}
+
 /* New tokens */
 
-/* A pair that the store did not take. The auth server knows only this one by now, so the portal is
- * left alone until it is in the store. Lives in a pool of its own. */
+/* Two tokens that the auth server has given out; it knows only these by now. */
+typedef struct {
+    const b24bg_task_app_t *app;
+    const char *spent;           /* the refresh token that was given for them */
+    apr_time_t asked;            /* when it was sent */
+    b24bg_store_portal_t portal; /* whose they are, and the tokens */
+} pair_t;
+
+/* A pair that the store did not take. The portal is left alone until it is in the store. Lives in a
+ * pool of its own. */
 struct b24bg_task_unkept_t {
     b24bg_task_unkept_t *next;
     apr_pool_t *pool;
-    const b24bg_task_app_t *app;
     const char *busy;
-    const char *spent;           /* the refresh token that was given for it */
-    b24bg_store_portal_t portal; /* whose it is, and the pair */
+    pair_t pair;
 };
 
-static void keep_in_memory(b24bg_task_call_t *call, const char *spent)
+typedef enum {
+    PAIR_KEPT,
+    PAIR_NOT_NEEDED,
+    PAIR_WAITS /* for the store, or for somebody else who changes what goes with it */
+} kept_e;
+
+/* Another machine may have tried the old token since it was sent, and found it used up. What was
+ * blocked before has another cause: a portal that takes no token at all would get new ones for
+ * ever. NULL: the store failed. */
+static apr_array_header_t *unblocked(b24bg_task_t *task, const pair_t *pair, apr_pool_t *pool)
+{
+    const char *no_token = b24bg_registration_reason_name(B24BG_BLOCKED_NO_TOKEN);
+    apr_array_header_t *changed;
+    apr_array_header_t *rows;
+    int i;
+
+    if (!b24bg_task_done(task, b24bg_store_registrations(task->store, pool, pair->portal.app,
+                                                         pair->portal.member_id, &rows))) {
+        return NULL;
+    }
+    changed = apr_array_make(pool, 2, sizeof(b24bg_store_registration_t));
+    for (i = 0; i < rows->nelts; i++) {
+        b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
+        if (strcmp(row->reason, no_token) == 0 && row->since > pair->asked &&
+            b24bg_task_registration_apply(task, pool, pair->app, row, B24BG_EVENT_INSTALLED)) {
+            APR_ARRAY_PUSH(changed, b24bg_store_registration_t) = *row;
+        }
+    }
+    return changed;
+}
+
+/* Why the pair is no longer needed, or NULL. */
+static const char *superseded(const pair_t *pair, apr_status_t rv, const b24bg_store_portal_t *now)
+{
+    if (rv == APR_NOTFOUND || !now->installed) {
+        return "the portal is gone";
+    }
+    return strcmp(now->refresh_token, pair->spent) == 0 ? NULL : "the store has some";
+}
+
+static kept_e keep(b24bg_task_t *task, const pair_t *pair, apr_pool_t *pool)
+{
+    const b24bg_store_portal_t *portal = &pair->portal;
+    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
+    b24bg_store_portal_t *now = NULL;
+    const char *why;
+    apr_status_t rv;
+
+    if (!task->store) {
+        return PAIR_WAITS;
+    }
+    rv = b24bg_store_portal_get(task->store, pool, portal->app, portal->member_id, &now);
+    if (!b24bg_task_done(task, rv) && rv != APR_NOTFOUND) {
+        return PAIR_WAITS;
+    }
+    why = superseded(pair, rv, now);
+    if (why) {
+        b24bg_task_say(task, B24BG_LOG_NOTICE,
+                       "B24BG0337: new tokens are not needed any more, %s: app=%s portal=%s "
+                       "domain=%s",
+                       why, portal->app, portal->member_id, portal->domain);
+        return PAIR_NOT_NEEDED;
+    }
+    reason.registrations = unblocked(task, pair, pool);
+    if (!reason.registrations ||
+        !b24bg_task_done(task,
+                         b24bg_store_portal_tokens(task->store, portal, pair->spent, &reason))) {
+        return PAIR_WAITS;
+    }
+    b24bg_table_count_refresh(task->config->table, pair->app->row, B24BG_REFRESH_OK);
+    task->refresh_due = 0;
+    return PAIR_KEPT;
+}
+
+static void copy_pair(apr_pool_t *pool, const pair_t *from, pair_t *to)
+{
+    to->app = from->app;
+    to->spent = apr_pstrdup(pool, from->spent);
+    to->asked = from->asked;
+    to->portal.app = apr_pstrdup(pool, from->portal.app);
+    to->portal.member_id = apr_pstrdup(pool, from->portal.member_id);
+    to->portal.domain = apr_pstrdup(pool, from->portal.domain);
+    to->portal.access_token = apr_pstrdup(pool, from->portal.access_token);
+    to->portal.refresh_token = apr_pstrdup(pool, from->portal.refresh_token);
+    to->portal.access_expires = from->portal.access_expires;
+    to->portal.refreshed = from->portal.refreshed;
+}
+
+static void keep_in_memory(b24bg_task_call_t *call, const pair_t *pair)
 {
     b24bg_task_t *task = call->task;
     b24bg_task_unkept_t *unkept;
@@ -71,91 +173,30 @@ static void keep_in_memory(b24bg_task_call_t *call, const char *spent)
     apr_pool_create(&pool, task->pool);
     unkept = apr_pcalloc(pool, sizeof(*unkept));
     unkept->pool = pool;
-    unkept->app = call->app;
-    unkept->spent = apr_pstrdup(pool, spent);
-    unkept->portal.app = apr_pstrdup(pool, call->portal.app);
-    unkept->portal.member_id = apr_pstrdup(pool, call->portal.member_id);
-    unkept->portal.domain = apr_pstrdup(pool, call->portal.domain);
-    unkept->portal.access_token = apr_pstrdup(pool, call->portal.access_token);
-    unkept->portal.refresh_token = apr_pstrdup(pool, call->portal.refresh_token);
-    unkept->portal.access_expires = call->portal.access_expires;
-    unkept->portal.refreshed = call->portal.refreshed;
+    copy_pair(pool, pair, &unkept->pair);
     unkept->next = task->unkept;
     task->unkept = unkept;
     b24bg_task_say(task, B24BG_LOG_ERROR,
-                   "B24BG0335: new tokens could not be kept, the store is down: app=%s portal=%s "
-                   "domain=%s; they are kept in memory and tried again",
-                   unkept->portal.app, unkept->portal.member_id, unkept->portal.domain);
+                   "B24BG0335: new tokens could not be kept, %s: app=%s portal=%s domain=%s; they "
+                   "are kept in memory and tried again",
+                   task->store ? "somebody else is changing the portal" : "the store is down",
+                   pair->portal.app, pair->portal.member_id, pair->portal.domain);
     drop(call); /* which leaves the portal */
-    unkept->busy = b24bg_task_take_portal(task, &unkept->portal, pool);
-}
-
-/* Another machine may have tried the old token meanwhile, and found it used up. NULL: the store
- * failed. */
-static apr_array_header_t *unblocked(b24bg_task_t *task, const b24bg_task_unkept_t *unkept,
-                                     apr_pool_t *pool)
-{
-    const char *no_token = b24bg_registration_reason_name(B24BG_BLOCKED_NO_TOKEN);
-    apr_array_header_t *changed;
-    apr_array_header_t *rows;
-    int i;
-
-    if (!b24bg_task_done(task, b24bg_store_registrations(task->store, pool, unkept->portal.app,
-                                                         unkept->portal.member_id, &rows))) {
-        return NULL;
-    }
-    changed = apr_array_make(pool, 2, sizeof(b24bg_store_registration_t));
-    for (i = 0; i < rows->nelts; i++) {
-        b24bg_store_registration_t *row = &APR_ARRAY_IDX(rows, i, b24bg_store_registration_t);
-        if (strcmp(row->reason, no_token) == 0 &&
-            b24bg_task_registration_apply(task, pool, unkept->app, row, B24BG_EVENT_INSTALLED)) {
-            APR_ARRAY_PUSH(changed, b24bg_store_registration_t) = *row;
-        }
-    }
-    return changed;
-}
-
-/* Why the pair is no longer needed, or NULL. */
-static const char *superseded(const b24bg_task_unkept_t *unkept, apr_status_t rv,
-                              const b24bg_store_portal_t *now)
-{
-    if (rv == APR_NOTFOUND || !now->installed) {
-        return "the portal is gone";
-    }
-    return strcmp(now->refresh_token, unkept->spent) == 0 ? NULL : "the store has some";
+    unkept->busy = b24bg_task_take_portal(task, &unkept->pair.portal, pool);
 }
 
 /* 1: it is over, one way or the other. */
 static int put_unkept(b24bg_task_t *task, const b24bg_task_unkept_t *unkept, apr_pool_t *scratch)
 {
-    const b24bg_store_portal_t *portal = &unkept->portal;
-    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
-    b24bg_store_portal_t *now = NULL;
-    const char *why;
-    apr_status_t rv =
-        b24bg_store_portal_get(task->store, scratch, portal->app, portal->member_id, &now);
+    const b24bg_store_portal_t *portal = &unkept->pair.portal;
+    kept_e kept = keep(task, &unkept->pair, scratch);
 
-    if (!b24bg_task_done(task, rv) && rv != APR_NOTFOUND) {
-        return 0;
-    }
-    why = superseded(unkept, rv, now);
-    if (why) {
+    if (kept == PAIR_KEPT) {
         b24bg_task_say(task, B24BG_LOG_NOTICE,
-                       "B24BG0337: new tokens are not needed any more, %s: app=%s portal=%s "
-                       "domain=%s",
-                       why, portal->app, portal->member_id, portal->domain);
-        return 1;
+                       "B24BG0336: new tokens are in the store at last: app=%s portal=%s domain=%s",
+                       portal->app, portal->member_id, portal->domain);
     }
-    reason.registrations = unblocked(task, unkept, scratch);
-    if (!reason.registrations ||
-        !b24bg_task_done(task, b24bg_store_portal_tokens(task->store, portal, &reason))) {
-        return 0;
-    }
-    b24bg_table_count_refresh(task->config->table, unkept->app->row, B24BG_REFRESH_OK);
-    b24bg_task_say(task, B24BG_LOG_NOTICE,
-                   "B24BG0336: new tokens are in the store at last: app=%s portal=%s domain=%s",
-                   portal->app, portal->member_id, portal->domain);
-    return 1;
+    return kept != PAIR_WAITS;
 }
 
 void b24bg_task_keep_unkept(b24bg_task_t *task)
@@ -168,7 +209,6 @@ void b24bg_task_keep_unkept(b24bg_task_t *task)
         apr_pool_create(&scratch, unkept->pool);
         if (put_unkept(task, unkept, scratch)) {
             *at = unkept->next;
-            task->refresh_due = 0;
             b24bg_task_leave_portal(task, unkept->busy);
             apr_pool_destroy(unkept->pool);
         } else {
@@ -183,11 +223,24 @@ void b24bg_task_tell_unkept(b24bg_task_t *task)
     const b24bg_task_unkept_t *unkept;
 
     for (unkept = task->unkept; unkept; unkept = unkept->next) {
+        const b24bg_store_portal_t *portal = &unkept->pair.portal;
         b24bg_task_say(task, B24BG_LOG_CRIT,
                        "B24BG0316: new tokens are lost, the store is down: app=%s portal=%s "
                        "domain=%s; the old ones may be used up: if it gets blocked with no-token, "
                        "install the application again",
-                       unkept->portal.app, unkept->portal.member_id, unkept->portal.domain);
+                       portal->app, portal->member_id, portal->domain);
+    }
+}
+
+/* With what an installation has brought while the new ones were on their way. */
+static void go_on(b24bg_task_call_t *call)
+{
+    b24bg_store_portal_t *now;
+
+    if (read_again(call, &now)) {
+        go_on_with(call, now);
+    } else {
+        drop(call);
     }
 }
 
@@ -195,25 +248,25 @@ void b24bg_task_tell_unkept(b24bg_task_t *task)
 static void keep_tokens(b24bg_task_call_t *call, const b24bg_rest_tokens_t *tokens)
 {
     b24bg_task_t *task = call->task;
-    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
-    const char *spent = call->portal.refresh_token;
+    pair_t pair = {call->app, call->portal.refresh_token, call->asked, call->portal};
 
-    call->portal.access_token = tokens->access_token;
-    call->portal.refresh_token = tokens->refresh_token;
-    call->portal.access_expires = tokens->expires;
-    call->portal.refreshed = task->now;
-    if (task->store &&
-        b24bg_task_done(task, b24bg_store_portal_tokens(task->store, &call->portal, &reason))) {
-        b24bg_table_count_refresh(task->config->table, call->app->row, B24BG_REFRESH_OK);
+    pair.portal.access_token = tokens->access_token;
+    pair.portal.refresh_token = tokens->refresh_token;
+    pair.portal.access_expires = tokens->expires;
+    pair.portal.refreshed = task->now;
+    switch (keep(task, &pair, call->pool)) {
+    case PAIR_KEPT:
         b24bg_task_say(task, B24BG_LOG_INFO,
-                       "B24BG0315: tokens refreshed: app=%s portal=%s domain=%s", call->portal.app,
-                       call->portal.member_id, call->portal.domain);
-        task->refresh_due = 0;
+                       "B24BG0315: tokens refreshed: app=%s portal=%s domain=%s", pair.portal.app,
+                       pair.portal.member_id, pair.portal.domain);
+        call->portal = pair.portal;
         b24bg_task_call(call);
-    } else if (!task->store) {
-        keep_in_memory(call, spent);
-    } else {
-        drop(call); /* the portal is gone */
+        break;
+    case PAIR_NOT_NEEDED:
+        go_on(call);
+        break;
+    default:
+        keep_in_memory(call, &pair);
     }
 }
 
@@ -245,6 +298,7 @@ static void ask_tokens(b24bg_task_call_t *call)
     apr_status_t rv = b24bg_rest_ask_tokens(call->pool, &call->app->rest, auth_server(call),
                                             call->portal.refresh_token, &request);
 
+    call->asked = call->task->now;
     if (rv == APR_EINCOMPLETE) {
         end_without(call, B24BG_REST_NO_TOKEN, "expired_token",
                     "B24bgClient has no secret to refresh it with");
@@ -267,9 +321,7 @@ static void refresh(b24bg_task_call_t *call)
         return;
     }
     if (strcmp(now->access_token, call->portal.access_token) != 0) {
-        call->portal = *now;
-        call->refreshed = 0;
-        b24bg_task_call(call);
+        go_on_with(call, now);
         return;
     }
     if (!b24bg_task_still_leads(call->task)) {

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from bitrix import Bitrix
+from bitrix import Bitrix, altered
 from conftest import MODES
 from httpd import PATIENCE, PROBE_LOCATION
 
@@ -211,6 +211,32 @@ def test_a_dead_refresh_token_blocks(bitrix, alerts):
     bitrix.install(portal, bitrix.app)
     server.install(portal)
     server.wait_state(portal, "bound")
+    server.check_agrees(portal)
+
+
+def test_an_installation_outlives_a_refresh_that_answers_late(bitrix):
+    """One administrator's token is being refreshed while another one installs again: his counts."""
+    server = bitrix.serve(bitrix.registering(f"B24bgTimeout 5s {PATIENCE:.0f}s"))
+    server.expect(LOST)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.set_user(portal, 2, admin=True)
+    bitrix.expire(portal, bitrix.app)
+    slow = bitrix.fault("slow", bitrix.oauth.name, "oauth/token", seconds=PATIENCE)
+    bitrix.lose(portal)
+    server.wait_for(lambda: slow.hits, "ask for new tokens")
+    bitrix.demote(portal)
+    again = bitrix.send_install(portal, bitrix.app, "http://127.0.0.1/b24/install", user_id=2,
+                                drop=True)
+    server.send(altered(again.message, {}))
+    server.wait_for(lambda: server.rows("SELECT user_id FROM b24bg_portals") == [("2",)],
+                    "store the second installation")
+    bitrix.clear_faults()
+    server.wait_log("B24BG0337")
+    server.wait_state(portal, "bound")
+    (stored,), = server.rows("SELECT refresh_token FROM b24bg_portals")
+    assert bitrix.oauth.refresh[stored].user_id == 2
+    assert len(portal.rows) == 1
     server.check_agrees(portal)
 
 

@@ -1434,7 +1434,7 @@ static void a_wiped_portal_stays_without_tokens(void **state)
     assert_int_equal(1, portals_since(store, change)->nelts);
 
     reason.what = "refreshed";
-    assert_int_equal(APR_NOTFOUND, b24bg_store_portal_tokens(store, &portal, &reason));
+    assert_int_equal(APR_NOTFOUND, b24bg_store_portal_tokens(store, &portal, "", &reason));
     assert_string_equal("", get_portal(store, MEMBER)->access_token);
     assert_int_equal(APR_NOTFOUND, b24bg_store_portal_wipe(store, "telephony", "nobody", &reason));
     assert_int_equal(APR_NOTFOUND, b24bg_store_portal_wipe(store, "crm", MEMBER, &reason));
@@ -1447,6 +1447,7 @@ static void tokens_are_replaced_and_nothing_else(void **state)
     b24bg_store_portal_t portal = portal_of(MEMBER);
     b24bg_store_portal_t tokens = {0};
     b24bg_store_reason_t reason = reason_of(NULL, "refreshed", NOW);
+    const char *spent = portal.refresh_token;
     apr_int64_t change;
 
     put_portal(store, &portal, "installed");
@@ -1457,10 +1458,40 @@ static void tokens_are_replaced_and_nothing_else(void **state)
     tokens.refresh_token = portal.refresh_token = "refresh-2";
     tokens.access_expires = portal.access_expires = NOW + 5;
     tokens.refreshed = portal.refreshed = NOW + 6;
-    OK(store, b24bg_store_portal_tokens(store, &tokens, &reason));
+    OK(store, b24bg_store_portal_tokens(store, &tokens, spent, &reason));
     assert_same_portal(&portal, get_portal(store, MEMBER));
     assert_true(get_portal(store, MEMBER)->change > change);
     assert_string_equal("refreshed installed", history(store, 9));
+}
+
+/* An installation has brought others since the old ones were spent. */
+static void newer_tokens_are_not_replaced(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_portal_t portal = portal_of(MEMBER);
+    b24bg_store_portal_t late = portal_of(MEMBER);
+    b24bg_store_reason_t reason = reason_of(NULL, "refreshed", NOW);
+    apr_array_header_t *rows = apr_array_make(unit_pool, 1, sizeof(b24bg_store_registration_t));
+    const char *spent = portal.refresh_token;
+    apr_int64_t change;
+
+    put_portal(store, &portal, "installed");
+    portal.access_token = "access-2";
+    portal.refresh_token = "refresh-2";
+    put_portal(store, &portal, "installed");
+    change = get_portal(store, MEMBER)->change;
+    late.access_token = "access-3";
+    late.refresh_token = "refresh-3";
+    APR_ARRAY_PUSH(rows, b24bg_store_registration_t) = registration_of(MEMBER, 0, "suspect");
+    reason.registrations = rows;
+    assert_int_equal(APR_NOTFOUND, b24bg_store_portal_tokens(store, &late, spent, &reason));
+    assert_same_portal(&portal, get_portal(store, MEMBER));
+    assert_true(get_portal(store, MEMBER)->change == change);
+    assert_string_equal("installed installed", history(store, 9));
+    assert_int_equal(0, registrations_of(store, MEMBER)->nelts);
+    OK(store, b24bg_store_portal_tokens(store, &late, portal.refresh_token, &reason));
+    assert_string_equal("refresh-3", get_portal(store, MEMBER)->refresh_token);
+    assert_int_equal(1, registrations_of(store, MEMBER)->nelts);
 }
 
 static void a_portal_is_found_by_domain(void **state)
@@ -2273,7 +2304,7 @@ static apr_status_t call_portal_tokens(b24bg_store_t *store)
 {
     b24bg_store_portal_t portal = portal_of(MEMBER);
 
-    return b24bg_store_portal_tokens(store, &portal, NULL);
+    return b24bg_store_portal_tokens(store, &portal, portal.refresh_token, NULL);
 }
 
 static apr_status_t call_portal_counts(b24bg_store_t *store)
@@ -2609,6 +2640,7 @@ int main(void)
     UNIT_ADD_ROWS(many_counts_are_raised, sides);
     UNIT_ADD_ROWS(a_wiped_portal_stays_without_tokens, sides);
     UNIT_ADD_ROWS(tokens_are_replaced_and_nothing_else, sides);
+    UNIT_ADD_ROWS(newer_tokens_are_not_replaced, sides);
     UNIT_ADD_ROWS(a_portal_is_found_by_domain, sides);
     UNIT_ADD_ROWS(changes_are_told_since, sides);
     UNIT_ADD_ROWS(history_is_bounded_and_in_order, sides);

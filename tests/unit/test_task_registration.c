@@ -112,6 +112,17 @@ static const char *portal_unbind(const apr_table_t *fields)
     return apr_psprintf(world.pool, "{\"result\":{\"count\":%d},\"time\":{}}", 2 * (count - kept));
 }
 
+/* The portal takes these from now on. */
+static const char *tokens_body(void)
+{
+    portal.access_token = apr_psprintf(world.pool, "access-r%d", ++portal.refreshes);
+    return apr_psprintf(world.pool,
+                        "{\"access_token\":\"%s\",\"refresh_token\":\"refresh-r%d\","
+                        "\"expires_in\":3600,\"member_id\":\"" MEMBER "\",\"client_endpoint\":"
+                        "\"https:\\/\\/crm.example.com\\/rest\\/\",\"scope\":\"placement\"}",
+                        portal.access_token, portal.refreshes);
+}
+
 /* What the world says to a call; *status is HTTP's. */
 static const char *respond(const call_t *call, int *status)
 {
@@ -123,12 +134,7 @@ static const char *respond(const call_t *call, int *status)
         return identity("local.1", MEMBER, "crm.example.com");
     }
     if (strcmp(call->url, SERVER "/oauth/token/") == 0) {
-        portal.access_token = apr_psprintf(world.pool, "access-r%d", ++portal.refreshes);
-        return apr_psprintf(world.pool,
-                            "{\"access_token\":\"%s\",\"refresh_token\":\"refresh-r%d\","
-                            "\"expires_in\":3600,\"member_id\":\"" MEMBER "\",\"client_endpoint\":"
-                            "\"https:\\/\\/crm.example.com\\/rest\\/\",\"scope\":\"placement\"}",
-                            portal.access_token, portal.refreshes);
+        return tokens_body();
     }
     if (portal.faults > 0) {
         portal.faults--;
@@ -510,6 +516,31 @@ static void an_expired_token_is_refreshed_and_kept(void **state)
     end();
 }
 
+static void want_users(int first, int second)
+{
+    apr_array_header_t *users = apr_array_make(world.pool, 2, sizeof(apr_int64_t));
+
+    if (first) {
+        APR_ARRAY_PUSH(users, apr_int64_t) = first;
+    }
+    if (second) {
+        APR_ARRAY_PUSH(users, apr_int64_t) = second;
+    }
+    world.app.users = users;
+}
+
+static int times_logged(const char *text)
+{
+    const char *at = world.log;
+    int count = 0;
+
+    while ((at = strstr(at, text))) {
+        count++;
+        at++;
+    }
+    return count;
+}
+
 /* A step each tenth of a second, until the new pair has been asked for. */
 static void live_until_refresh(void)
 {
@@ -635,43 +666,52 @@ static void new_tokens_are_kept_without_the_lease(void **state)
     end();
 }
 
+static void block(apr_int64_t user, apr_time_t since)
+{
+    b24bg_store_registration_t *row = registration(user);
+    b24bg_store_t *store = open_store();
+
+    row->state = "blocked";
+    row->reason = "no-token";
+    row->since = since;
+    row->due = 0;
+    assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, row, NULL));
+    b24bg_store_close(store);
+}
+
 /* Another machine has tried the old token meanwhile. */
 static void new_tokens_end_a_block(void **state)
 {
-    b24bg_store_registration_t *row;
-    b24bg_store_t *store;
-
     (void)state;
     refresh_with_the_store_held();
     let_store_go();
-    row = registration(0);
-    row->state = "blocked";
-    row->reason = "no-token";
-    row->due = 0;
-    store = open_store();
-    assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, row, NULL));
-    b24bg_store_close(store);
+    block(0, world.now + B24BG_TASK_LEASE);
     live(4);
     agrees(0);
     assert_int_equal(1, portal.refreshes);
     end();
 }
 
-/* Installed again meanwhile, or uninstalled. */
+/* Installed again meanwhile, by somebody else. */
+static void bring_newer_tokens(void)
+{
+    b24bg_store_portal_t newer = *in_store(MEMBER);
+    b24bg_store_t *store = open_store();
+
+    newer.user_id = 2;
+    newer.refresh_token = "refresh-newer";
+    newer.access_token = "access-newer";
+    assert_int_equal(APR_SUCCESS, b24bg_store_portal_put(store, &newer, NULL));
+    b24bg_store_close(store);
+}
+
 static void newer_tokens_are_left_alone(void **state)
 {
-    b24bg_store_portal_t newer;
-    b24bg_store_t *store;
-
     (void)state;
     refresh_with_the_store_held();
     let_store_go();
-    newer = *in_store(MEMBER);
-    newer.refresh_token = "refresh-newer";
-    newer.access_token = portal.access_token = "access-newer";
-    store = open_store();
-    assert_int_equal(APR_SUCCESS, b24bg_store_portal_tokens(store, &newer, NULL));
-    b24bg_store_close(store);
+    bring_newer_tokens();
+    portal.access_token = "access-newer";
     live(4);
     logged("n B24BG0337");
     assert_string_equal("refresh-newer", in_store(MEMBER)->refresh_token);
@@ -695,6 +735,109 @@ static void an_uninstalled_portal_needs_no_tokens(void **state)
     logged("n B24BG0337");
     assert_string_equal("", in_store(MEMBER)->refresh_token);
     assert_int_equal(calls, world.started);
+    end();
+}
+
+static void newer_tokens_outlive_a_late_refresh(void **state)
+{
+    (void)state;
+    begin_portal();
+    lose_with_an_expired_token();
+    bring_newer_tokens();
+    answer_next();
+    portal.access_token = "access-newer";
+    live(2);
+    logged("n B24BG0337: new tokens are not needed any more, the store has some: app=telephony");
+    assert_string_equal("refresh-newer", in_store(MEMBER)->refresh_token);
+    assert_int_equal(2, in_store(MEMBER)->user_id);
+    assert_int_equal(1, portal.refreshes);
+    agrees(0);
+    end();
+}
+
+static void a_late_refresh_brings_nothing_back(void **state)
+{
+    b24bg_store_t *store;
+    int calls;
+
+    (void)state;
+    begin_portal();
+    lose_with_an_expired_token();
+    calls = world.started;
+    store = open_store();
+    assert_int_equal(APR_SUCCESS, b24bg_store_portal_wipe(store, "telephony", MEMBER, NULL));
+    b24bg_store_close(store);
+    answer_next();
+    assert_string_equal("", in_store(MEMBER)->refresh_token);
+    assert_int_equal(calls, world.started);
+    end();
+}
+
+static void refuse_refresh(void)
+{
+    answer(portal.answered++, 400, error_body("invalid_grant", "used"));
+}
+
+static void a_refused_refresh_blocks(void **state)
+{
+    (void)state;
+    begin_portal();
+    lose_with_an_expired_token();
+    refuse_refresh();
+    live(600);
+    assert_string_equal("blocked no-token", state_of(0));
+    assert_int_equal(1, times_logged("B24BG0325"));
+    end();
+}
+
+/* Whoever asked for new tokens slept through his lease; another one finds the old token used up,
+ * and then the new ones come after all. */
+static void a_late_refresh_ends_the_block_of_the_spent_token(void **state)
+{
+    b24bg_task_t *first;
+    int refresh;
+
+    (void)state;
+    begin_portal();
+    lose_with_an_expired_token();
+    refresh = portal.answered++;
+    first = world.task;
+    world.now += B24BG_TASK_LEASE + APR_USEC_PER_SEC;
+    start_task("two");
+    live_until_refresh();
+    refuse_refresh();
+    assert_string_equal("blocked no-token", state_of(0));
+    answer(refresh, 200, tokens_body());
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    b24bg_task_step(first, world.now, 0);
+    live(5);
+    agrees(0);
+    assert_int_equal(1, portal.refreshes);
+    end();
+}
+
+/* Its clock is wrong, say: no registration's new tokens may wake up the other one again. */
+static void a_portal_that_takes_no_token_is_left_alone(void **state)
+{
+    int refreshes;
+
+    (void)state;
+    begin_portal();
+    want_users(7, 8);
+    install();
+    live(20);
+    portal.fault = error_body("expired_token", "");
+    portal.fault_status = 401;
+    portal.faults = 1000;
+    notice(key_hash(7));
+    notice(key_hash(8));
+    live(20);
+    assert_string_equal("blocked no-token", state_of(7));
+    assert_string_equal("blocked no-token", state_of(8));
+    refreshes = portal.refreshes;
+    assert_in_range(refreshes, 1, 2);
+    live(60);
+    assert_int_equal(refreshes, portal.refreshes);
     end();
 }
 
@@ -905,19 +1048,6 @@ static void a_sleeper_changes_nothing(void **state)
     end();
 }
 
-static void want_users(int first, int second)
-{
-    apr_array_header_t *users = apr_array_make(world.pool, 2, sizeof(apr_int64_t));
-
-    if (first) {
-        APR_ARRAY_PUSH(users, apr_int64_t) = first;
-    }
-    if (second) {
-        APR_ARRAY_PUSH(users, apr_int64_t) = second;
-    }
-    world.app.users = users;
-}
-
 static void personal_ones_take_the_place_of_a_general_one(void **state)
 {
     const char *general;
@@ -1042,18 +1172,6 @@ static const char *command(const char *verb)
     assert_int_equal(APR_SUCCESS, b24bg_store_command_get(store, world.pool, asked.id, &done));
     b24bg_store_close(store);
     return done->result;
-}
-
-static int times_logged(const char *text)
-{
-    const char *at = world.log;
-    int count = 0;
-
-    while ((at = strstr(at, text))) {
-        count++;
-        at++;
-    }
-    return count;
 }
 
 /* The tokens get old, and the access token has expired. */
@@ -1465,7 +1583,7 @@ static void put_suspects(int first, int count, int attempts)
 {
     b24bg_store_portal_t *other = in_store(MEMBER);
     b24bg_store_registration_t *row = registration(0);
-    b24bg_store_t *store = open_own();
+    b24bg_store_t *store = open_store();
     int i;
 
     for (i = first; i < first + count; i++) {
@@ -1660,6 +1778,11 @@ int main(void)
     UNIT_ADD(new_tokens_end_a_block);
     UNIT_ADD(newer_tokens_are_left_alone);
     UNIT_ADD(an_uninstalled_portal_needs_no_tokens);
+    UNIT_ADD(newer_tokens_outlive_a_late_refresh);
+    UNIT_ADD(a_late_refresh_brings_nothing_back);
+    UNIT_ADD(a_refused_refresh_blocks);
+    UNIT_ADD(a_late_refresh_ends_the_block_of_the_spent_token);
+    UNIT_ADD(a_portal_that_takes_no_token_is_left_alone);
     UNIT_ADD(the_end_is_the_last_try_to_keep_tokens);
     UNIT_ADD(tokens_that_are_lost_are_told);
     UNIT_ADD(without_a_secret_there_is_no_refresh);
