@@ -270,6 +270,20 @@ static void keep_tokens(b24bg_task_call_t *call, const b24bg_rest_tokens_t *toke
     }
 }
 
+/* What the auth server says of a token that another pair has taken the place of is of no interest:
+ * whoever had it before may have spent it. */
+static void tokens_refused(b24bg_task_call_t *call, const b24bg_rest_result_t *result)
+{
+    b24bg_store_portal_t *now;
+
+    if (read_again(call, &now) && strcmp(now->refresh_token, call->portal.refresh_token) != 0) {
+        go_on_with(call, now);
+        return;
+    }
+    b24bg_table_count_refresh(call->task->config->table, call->app->row, B24BG_REFRESH_FAILED);
+    call->answered(call->baton, NULL, result);
+}
+
 static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
 {
     b24bg_task_call_t *call = baton;
@@ -287,8 +301,7 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
     } else if (result.class == B24BG_REST_OK) {
         keep_tokens(call, &tokens);
     } else {
-        b24bg_table_count_refresh(call->task->config->table, call->app->row, B24BG_REFRESH_FAILED);
-        call->answered(call->baton, NULL, &result);
+        tokens_refused(call, &result);
     }
 }
 

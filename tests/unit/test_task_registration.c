@@ -778,6 +778,21 @@ static void refuse_refresh(void)
     answer(portal.answered++, 400, error_body("invalid_grant", "used"));
 }
 
+/* It was the old token that was refused: the one that the store has by now was not tried. */
+static void a_refused_refresh_goes_on_with_newer_tokens(void **state)
+{
+    (void)state;
+    begin_portal();
+    lose_with_an_expired_token();
+    bring_newer_tokens();
+    refuse_refresh();
+    portal.access_token = "access-newer";
+    live(2);
+    assert_null(strstr(world.log, "B24BG0325"));
+    agrees(0);
+    end();
+}
+
 static void a_refused_refresh_blocks(void **state)
 {
     (void)state;
@@ -1780,6 +1795,7 @@ int main(void)
     UNIT_ADD(an_uninstalled_portal_needs_no_tokens);
     UNIT_ADD(newer_tokens_outlive_a_late_refresh);
     UNIT_ADD(a_late_refresh_brings_nothing_back);
+    UNIT_ADD(a_refused_refresh_goes_on_with_newer_tokens);
     UNIT_ADD(a_refused_refresh_blocks);
     UNIT_ADD(a_late_refresh_ends_the_block_of_the_spent_token);
     UNIT_ADD(a_portal_that_takes_no_token_is_left_alone);
