@@ -98,15 +98,13 @@ typedef struct {
     const char *access_token;  /* secret */
     const char *refresh_token; /* secret */
     const char *member_id;
-    const char *client_endpoint;
-    const char *scope;
-    apr_time_t expires;
-    apr_int64_t user_id;
+    apr_time_t expires; /* 0 if not told */
 } b24bg_rest_tokens_t;
 
-/* `now` turns expires_in into a time where `expires` is missing. */
-void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                            const b24bg_http_answer_t *answer, apr_time_t now,
+/* `now` turns expires_in into a time where `expires` is missing. The old pair is used up, so OK if
+ * both tokens and the member_id are good, whatever the rest of the answer is: where the portal
+ * lives by now is not asked here, and judged when it is called. */
+void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_http_answer_t *answer, apr_time_t now,
                             b24bg_rest_tokens_t *tokens, b24bg_rest_result_t *result);
 
 /* Registrations: placement.get, .bind, .unbind, .list. Protocol.md 4.3 to 4.7. They need a token of

@@ -170,50 +170,36 @@ void b24bg_rest_read_identity(apr_pool_t *pool, const b24bg_rest_app_t *app,
     }
 }
 
-static int read_tokens(apr_pool_t *pool, const json_t *fields, apr_time_t now,
-                       b24bg_rest_tokens_t *tokens)
+/* 0 if not told, or in a way that makes no sense. */
+static apr_time_t read_expiry(apr_pool_t *pool, const json_t *fields, apr_time_t now)
 {
-    apr_int64_t expires = 0;
-    apr_int64_t expires_in = -1;
+    apr_int64_t at = 0;
+    apr_int64_t in = -1;
 
-    tokens->user_id = 0;
-    tokens->access_token = read_token(pool, json_object_get(fields, "access_token"));
-    tokens->refresh_token = read_token(pool, json_object_get(fields, "refresh_token"));
-    tokens->member_id = read_member_id(pool, json_object_get(fields, "member_id"));
-    tokens->client_endpoint =
-        b24bg_rest_read_text(pool, json_object_get(fields, "client_endpoint"), B24BG_REST_TEXT_MAX);
-    if (!tokens->access_token || !tokens->refresh_token || !tokens->member_id ||
-        !tokens->client_endpoint ||
-        !b24bg_rest_read_optional(pool, json_object_get(fields, "scope"), &tokens->scope) ||
-        !b24bg_rest_read_number(pool, json_object_get(fields, "user_id"), APR_INT64_MAX,
-                                &tokens->user_id) ||
-        !b24bg_rest_read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &expires) ||
-        !b24bg_rest_read_number(pool, json_object_get(fields, "expires_in"), SECONDS_LAST,
-                                &expires_in)) {
-        return 0;
+    b24bg_rest_read_number(pool, json_object_get(fields, "expires"), SECONDS_LAST, &at);
+    if (at > 0) {
+        return apr_time_from_sec(at);
     }
-    tokens->expires = expires == 0 && expires_in >= 0 ? now + apr_time_from_sec(expires_in)
-                                                      : apr_time_from_sec(expires);
-    return 1;
+    b24bg_rest_read_number(pool, json_object_get(fields, "expires_in"), SECONDS_LAST, &in);
+    return in >= 0 ? now + apr_time_from_sec(in) : 0;
 }
 
-void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
-                            const b24bg_http_answer_t *answer, apr_time_t now,
+void b24bg_rest_read_tokens(apr_pool_t *pool, const b24bg_http_answer_t *answer, apr_time_t now,
                             b24bg_rest_tokens_t *tokens, b24bg_rest_result_t *result)
 {
     const json_t *fields = b24bg_rest_read_answer(pool, answer, result);
     b24bg_rest_tokens_t found;
-    b24bg_rest_endpoint_t endpoint;
 
     if (!fields) {
         return;
     }
-    if (!read_tokens(pool, fields, now, &found)) {
+    found.access_token = read_token(pool, json_object_get(fields, "access_token"));
+    found.refresh_token = read_token(pool, json_object_get(fields, "refresh_token"));
+    found.member_id = read_member_id(pool, json_object_get(fields, "member_id"));
+    found.expires = read_expiry(pool, fields, now);
+    if (!found.access_token || !found.refresh_token || !found.member_id) {
         b24bg_rest_set_garbage(result, "a token pair with a member that is missing or no good");
-    } else if (!b24bg_rest_check_endpoint(pool, app, found.client_endpoint, &endpoint)) {
-        set_outside(result, pool, found.client_endpoint);
     } else {
-        found.client_endpoint = endpoint.url;
         *tokens = found;
     }
 }

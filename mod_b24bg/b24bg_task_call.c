@@ -294,7 +294,7 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
         drop(call);
         return;
     }
-    b24bg_rest_read_tokens(call->pool, &call->app->rest, answer, call->task->now, &tokens, &result);
+    b24bg_rest_read_tokens(call->pool, answer, call->task->now, &tokens, &result);
     if (result.class == B24BG_REST_OK && strcmp(tokens.member_id, call->portal.member_id) != 0) {
         end_without(call, B24BG_REST_WRONG, "member_id",
                     "the auth server's new token belongs to another portal");

@@ -254,7 +254,7 @@ static void got_tokens(void *baton, const b24bg_http_answer_t *answer)
         end_verify(verify);
         return;
     }
-    b24bg_rest_read_tokens(verify->pool, &verify->app->rest, answer, task->now, &tokens, &result);
+    b24bg_rest_read_tokens(verify->pool, answer, task->now, &tokens, &result);
     if (!is_good(verify, &result)) {
         return;
     }

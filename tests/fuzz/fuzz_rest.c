@@ -106,14 +106,13 @@ static void read_tokens(apr_pool_t *pool, const b24bg_rest_app_t *app,
     b24bg_rest_tokens_t tokens;
     b24bg_rest_result_t result;
 
-    b24bg_rest_read_tokens(pool, app, answer, apr_time_from_sec(1700000000), &tokens, &result);
+    b24bg_rest_read_tokens(pool, answer, apr_time_from_sec(1700000000), &tokens, &result);
     check_result(&result);
     if (result.class == B24BG_REST_OK) {
         b24bg_http_request_t request;
-        CHECK(*tokens.access_token && *tokens.refresh_token && tokens.scope);
+        CHECK(*tokens.access_token && *tokens.refresh_token);
         CHECK(strlen(tokens.member_id) == 32);
-        CHECK(tokens.user_id >= 0 && tokens.expires >= 0);
-        check_endpoint(app, tokens.client_endpoint);
+        CHECK(tokens.expires >= 0);
         CHECK(b24bg_rest_ask_tokens(pool, app, "https://oauth.bitrix.info", tokens.refresh_token,
                                     &request) == APR_SUCCESS);
         CHECK(strspn(request.body, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

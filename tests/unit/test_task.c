@@ -408,6 +408,24 @@ static void expired_token_is_refreshed_once(void **state)
     end();
 }
 
+/* The old pair is used up; where the portal lives, the auth server is asked again anyway. */
+static void new_tokens_are_kept_whatever_comes_with_them(void **state)
+{
+    (void)state;
+    begin();
+    install();
+    step();
+    answer(0, 401, "{\"error\":\"expired_token\",\"error_description\":\"\"}");
+    answer(1, 200,
+           "{\"access_token\":\"access-2\",\"refresh_token\":\"refresh-2\",\"user_id\":{},"
+           "\"member_id\":\"" MEMBER
+           "\",\"client_endpoint\":\"https:\\/\\/crm.new.org\\/rest\\/\"}");
+    assert_int_equal(3, world.started);
+    answer(2, 200, identity("local.1", MEMBER, "crm.example.com"));
+    assert_string_equal("refresh-2", in_store(MEMBER)->refresh_token);
+    end();
+}
+
 static void uninstall_needs_the_stored_token(void **state)
 {
     (void)state;
@@ -584,6 +602,7 @@ int main(void)
     UNIT_ADD(a_record_of_another_version_is_put_aside);
     UNIT_ADD(what_waits_is_counted_with_the_store_down);
     UNIT_ADD(expired_token_is_refreshed_once);
+    UNIT_ADD(new_tokens_are_kept_whatever_comes_with_them);
     UNIT_ADD(uninstall_needs_the_stored_token);
     UNIT_ADD(an_older_install_does_not_win);
     UNIT_ADD(two_tasks_do_it_once);

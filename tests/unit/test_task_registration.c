@@ -856,6 +856,34 @@ static void a_portal_that_takes_no_token_is_left_alone(void **state)
     end();
 }
 
+static const struct rest_of_tokens {
+    const char *name;
+    const char *members;
+} rests_of_tokens[] = {
+    {"outside of B24bgPortals", "\"client_endpoint\":\"https:\\/\\/crm.new.org\\/rest\\/\""},
+    {"nowhere", "\"client_endpoint\":null"},
+    {"strange members", "\"user_id\":{},\"scope\":[],\"expires\":\"soon\""},
+};
+
+/* The old pair is used up, whatever else the answer says. */
+static void new_tokens_are_kept_whatever_comes_with_them(void **state)
+{
+    const struct rest_of_tokens *row = *state;
+
+    begin_portal();
+    lose_with_an_expired_token();
+    portal.access_token = "access-r1";
+    answer(portal.answered++, 200,
+           apr_psprintf(world.pool,
+                        "{\"access_token\":\"access-r1\",\"refresh_token\":\"refresh-r1\","
+                        "\"member_id\":\"" MEMBER "\",%s}",
+                        row->members));
+    assert_string_equal("refresh-r1", in_store(MEMBER)->refresh_token);
+    live(2);
+    agrees(0);
+    end();
+}
+
 static void the_end_is_the_last_try_to_keep_tokens(void **state)
 {
     (void)state;
@@ -1799,6 +1827,7 @@ int main(void)
     UNIT_ADD(a_refused_refresh_blocks);
     UNIT_ADD(a_late_refresh_ends_the_block_of_the_spent_token);
     UNIT_ADD(a_portal_that_takes_no_token_is_left_alone);
+    UNIT_ADD_ROWS(new_tokens_are_kept_whatever_comes_with_them, rests_of_tokens);
     UNIT_ADD(the_end_is_the_last_try_to_keep_tokens);
     UNIT_ADD(tokens_that_are_lost_are_told);
     UNIT_ADD(without_a_secret_there_is_no_refresh);
