@@ -25,6 +25,8 @@
 #define B24BG_STORE_INBOX_KEEP apr_time_from_sec(7 * 24 * 3600)
 /* How long a command waits for somebody who carries it out: who gave it no longer expects it. */
 #define B24BG_STORE_COMMAND_WAITS apr_time_from_sec(24 * 3600)
+/* Between two alerts of the same event and portal: spec.md section 3, B24bgAlertCmd. */
+#define B24BG_STORE_ALERT_QUIET apr_time_from_sec(3600)
 
 typedef struct b24bg_store_t b24bg_store_t;
 
@@ -85,12 +87,41 @@ apr_status_t b24bg_store_inbox_done(b24bg_store_t *store, const char *id, apr_ti
 /* Finishes many (const char *: ids), all or none. */
 apr_status_t b24bg_store_inbox_done_all(b24bg_store_t *store, const apr_array_header_t *ids,
                                         apr_time_t now);
-/* Forgets names of messages that were done, and commands that were created, before now -
- * B24BG_STORE_INBOX_KEEP; and commands without a result that were created before now -
- * B24BG_STORE_COMMAND_WAITS. */
+/* Forgets names of messages that were done, commands that were created, and alerts that were
+ * accepted, before now - B24BG_STORE_INBOX_KEEP; and commands without a result that were created
+ * before now - B24BG_STORE_COMMAND_WAITS. */
 apr_status_t b24bg_store_inbox_purge(b24bg_store_t *store, apr_time_t now);
 /* Unfinished messages. */
 apr_status_t b24bg_store_inbox_count(b24bg_store_t *store, apr_int64_t *count);
+
+/* Alerts: what the alert command is to be told of a portal. They are run, those of a portal in the
+ * order in which they were accepted, each at least once. */
+typedef struct {
+    const char *app;
+    const char *member_id;
+    const char *event; /* a word; with app and member_id: the identity */
+    const char *detail;
+    const char *domain; /* the portal's of today, only read */
+    apr_int64_t seq;    /* of this acceptance; grows */
+    int tries;          /* that were begun */
+    apr_time_t due;     /* when it may be begun; 0: it is over */
+} b24bg_store_alert_t;
+/* Accepts one (app, member_id, event, detail), due at once; or passes it over, if one of the same
+ * identity was accepted within B24BG_STORE_ALERT_QUIET before (one that is further ahead than that
+ * was accepted before a clock was set back). */
+apr_status_t b24bg_store_alert_add(b24bg_store_t *store, const b24bg_store_alert_t *alert,
+                                   apr_time_t now);
+/* Up to `most` that may be begun, oldest first: b24bg_store_alert_t. Of each portal only the oldest
+ * one that is not over, and that only when it is due. */
+apr_status_t b24bg_store_alerts_due(b24bg_store_t *store, apr_pool_t *pool, apr_time_t now,
+                                    int most, apr_array_header_t **alerts);
+/* Begins a try, and puts it off until `until`: whoever began it may be dead by then. APR_NOTFOUND
+ * if somebody else was faster. */
+apr_status_t b24bg_store_alert_begin(b24bg_store_t *store, const b24bg_store_alert_t *alert,
+                                     apr_time_t until);
+/* The end of a try: the next one is due at `due`; 0: none, it is over. One that is over already, or
+ * was replaced by a newer one, is passed over. */
+apr_status_t b24bg_store_alert_end(b24bg_store_t *store, apr_int64_t seq, apr_time_t due);
 
 /* Portals */
 typedef struct {
@@ -125,6 +156,8 @@ typedef struct {
     apr_time_t at;
     const apr_array_header_t *registrations; /* b24bg_store_registration_t, or NULL: put with it as
                                                 b24bg_store_registration_put does, all or nothing */
+    const b24bg_store_alert_t *alert;        /* its event and detail, or NULL: accepted with it, as
+                                                b24bg_store_alert_add does */
 } b24bg_store_reason_t;
 
 /* Inserts the portal or replaces all of it but last_load and loads, which only ever grow, and

@@ -13,7 +13,7 @@
 #include <apr_pools.h>
 
 /* What this code reads and writes; one more than the last step that leads to it. */
-#define B24BG_STORE_SCHEMA_VERSION 3
+#define B24BG_STORE_SCHEMA_VERSION 4
 
 typedef struct {
     const char *driver;  /* apr_dbd's name */

@@ -9,6 +9,7 @@
 
 /* A lease that ends later than so many lengths from now was taken before a clock was set back. */
 #define LEASE_LENGTHS_MOST 10
+#define ALERT_TAKEN "somebody else has begun the alert, or it is over"
 #define REGISTRATION_CHANGED "somebody else has changed the registration"
 
 /* Records that are written in one transaction: 0.1 s on a PostgreSQL nearby. */
@@ -209,6 +210,7 @@ apr_status_t b24bg_store_inbox_purge(b24bg_store_t *store, apr_time_t now)
     const void *commands[] = {&kept, &waiting};
 
     b24bg_store_sql_begin_change(store, 1);
+    b24bg_store_sql_run(store, B24BG_SQL_PURGE_ALERTS, messages);
     b24bg_store_sql_run(store, B24BG_SQL_PURGE_MESSAGES, messages);
     b24bg_store_sql_run(store, B24BG_SQL_PURGE_COMMANDS, commands);
     return b24bg_store_sql_end(store);
@@ -253,6 +255,54 @@ static apr_int64_t put_registration(b24bg_store_t *store,
     return number;
 }
 
+/* Alerts, alone or with what they are about */
+
+static void accept_alert(b24bg_store_t *store, const char *app, const char *member_id,
+                         const b24bg_store_alert_t *alert, apr_time_t now)
+{
+    apr_time_t past = now - B24BG_STORE_ALERT_QUIET;
+    apr_time_t too_far = now + B24BG_STORE_ALERT_QUIET;
+    const void *values[] = {app,  member_id, alert->event, alert->detail,
+                            &now, &now,      &past,        &too_far};
+
+    b24bg_store_sql_run(store, B24BG_SQL_ADD_ALERT, values);
+}
+
+apr_status_t b24bg_store_alert_add(b24bg_store_t *store, const b24bg_store_alert_t *alert,
+                                   apr_time_t now)
+{
+    b24bg_store_sql_begin_change(store, 1);
+    accept_alert(store, alert->app, alert->member_id, alert, now);
+    return b24bg_store_sql_end(store);
+}
+
+apr_status_t b24bg_store_alerts_due(b24bg_store_t *store, apr_pool_t *pool, apr_time_t now,
+                                    int most, apr_array_header_t **alerts)
+{
+    apr_time_t too_far = now + B24BG_STORE_ALERT_QUIET;
+    apr_int64_t limit = most;
+    const void *values[] = {&now, &too_far, &limit};
+
+    return list(store, pool, B24BG_SQL_DUE_ALERTS, values, alerts);
+}
+
+apr_status_t b24bg_store_alert_begin(b24bg_store_t *store, const b24bg_store_alert_t *alert,
+                                     apr_time_t until)
+{
+    const void *values[] = {&until, &alert->seq, &alert->due};
+
+    b24bg_store_sql_begin_change(store, 1);
+    b24bg_store_sql_run_on_one(store, B24BG_SQL_BEGIN_ALERT, values, ALERT_TAKEN);
+    return b24bg_store_sql_end(store);
+}
+
+apr_status_t b24bg_store_alert_end(b24bg_store_t *store, apr_int64_t seq, apr_time_t due)
+{
+    const void *values[] = {&due, &seq};
+
+    return change(store, B24BG_SQL_END_ALERT, values);
+}
+
 /* History */
 
 /* Whoever finishes a message that somebody else has finished works from old knowledge: all that he
@@ -273,6 +323,9 @@ static void note(b24bg_store_t *store, const char *app, const char *member_id,
         const void *finish[] = {&reason->at, reason->message};
         b24bg_store_sql_run(store, B24BG_SQL_ADD_EVENT, event);
         b24bg_store_sql_run(store, B24BG_SQL_PRUNE_EVENTS, prune);
+        if (reason->alert) {
+            accept_alert(store, app, member_id, reason->alert, reason->at);
+        }
         if (reason->message) {
             b24bg_store_sql_run_on_one(store, B24BG_SQL_FINISH_MESSAGE, finish, MESSAGE_GONE);
         }

@@ -82,8 +82,17 @@ static const char *const step_3[] = {
     "used BIGINT NOT NULL, start BIGINT NOT NULL, PRIMARY KEY (app, member_id, user_id, source))",
     NULL};
 
+static const char *const step_4[] = {
+    /* due: when it may be begun, 0 when it is over. */
+    "CREATE TABLE b24bg_alerts ("
+    "app TEXT NOT NULL, member_id TEXT NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL, "
+    "accepted BIGINT NOT NULL, seq BIGINT NOT NULL, tries BIGINT NOT NULL, due BIGINT NOT NULL, "
+    "PRIMARY KEY (app, member_id, event))",
+    /* Of those that are over none is in it: asked for every second. */
+    "CREATE INDEX b24bg_alerts_open ON b24bg_alerts (seq) WHERE due <> 0", NULL};
+
 /* steps[n] leads from version n to n + 1. */
-static const char *const *const steps[] = {step_1, step_2, step_3};
+static const char *const *const steps[] = {step_1, step_2, step_3, step_4};
 static_assert(sizeof(steps) / sizeof(steps[0]) == B24BG_STORE_SCHEMA_VERSION,
               "the newest version is the one behind the last step");
 

@@ -102,6 +102,16 @@ static const b24bg_store_column_t command_columns[] = {
     {B24BG_STORE_NUMBER, offsetof(b24bg_store_command_t, created)},
     {B24BG_STORE_TEXT, offsetof(b24bg_store_command_t, result)},
 };
+static const b24bg_store_column_t alert_columns[] = {
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_alert_t, app)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_alert_t, member_id)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_alert_t, event)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_alert_t, detail)},
+    {B24BG_STORE_TEXT, offsetof(b24bg_store_alert_t, domain)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_alert_t, seq)},
+    {B24BG_STORE_SMALL, offsetof(b24bg_store_alert_t, tries)},
+    {B24BG_STORE_NUMBER, offsetof(b24bg_store_alert_t, due)},
+};
 static const b24bg_store_column_t count_columns[] = {{B24BG_STORE_NUMBER, 0}};
 
 static const b24bg_store_shape_t lease_shape = SHAPE(b24bg_store_lease_t, lease_columns);
@@ -119,6 +129,7 @@ static const b24bg_store_shape_t registration_values_shape = {
     registration_columns, COUNT_OF(registration_columns) - 1, sizeof(b24bg_store_registration_t)};
 static const b24bg_store_shape_t budget_shape = SHAPE(b24bg_store_budget_t, budget_columns);
 static const b24bg_store_shape_t command_shape = SHAPE(b24bg_store_command_t, command_columns);
+static const b24bg_store_shape_t alert_shape = SHAPE(b24bg_store_alert_t, alert_columns);
 static const b24bg_store_shape_t count_shape = SHAPE(apr_int64_t, count_columns);
 
 /* Statements. The order of selected columns is that of the shapes. */
@@ -290,6 +301,28 @@ static const b24bg_store_statement_t statements[B24BG_SQL_COUNT] = {
     [B24BG_SQL_PURGE_COMMANDS] = {"DELETE FROM b24bg_commands "
                                   "WHERE created < %lld OR (result = '' AND created < %lld)",
                                   NULL},
+    [B24BG_SQL_ADD_ALERT] =
+        {"INSERT INTO b24bg_alerts (app, member_id, event, detail, accepted, seq, tries, due) "
+         "VALUES (%s, %s, %s, %s, %lld, " CHANGE ", 0, %lld) "
+         "ON CONFLICT (app, member_id, event) DO UPDATE SET detail = excluded.detail, "
+         "accepted = excluded.accepted, seq = excluded.seq, tries = 0, due = excluded.due "
+         "WHERE b24bg_alerts.accepted <= %lld OR b24bg_alerts.accepted > %lld",
+         NULL},
+    [B24BG_SQL_DUE_ALERTS] =
+        {"SELECT app, member_id, event, detail, COALESCE((SELECT domain FROM b24bg_portals "
+         "WHERE b24bg_portals.app = b24bg_alerts.app "
+         "AND b24bg_portals.member_id = b24bg_alerts.member_id), ''), seq, tries, due "
+         "FROM b24bg_alerts WHERE due <> 0 AND (due <= %lld OR due > %lld) "
+         "AND NOT EXISTS (SELECT 1 FROM b24bg_alerts AS older "
+         "WHERE older.app = b24bg_alerts.app AND older.member_id = b24bg_alerts.member_id "
+         "AND older.due <> 0 AND older.seq < b24bg_alerts.seq) ORDER BY seq LIMIT %lld",
+         &alert_shape},
+    [B24BG_SQL_BEGIN_ALERT] = {"UPDATE b24bg_alerts SET due = %lld, tries = tries + 1 "
+                               "WHERE seq = %lld AND due <> 0 AND due = %lld",
+                               NULL},
+    [B24BG_SQL_END_ALERT] = {"UPDATE b24bg_alerts SET due = %lld WHERE seq = %lld AND due <> 0",
+                             NULL},
+    [B24BG_SQL_PURGE_ALERTS] = {"DELETE FROM b24bg_alerts WHERE accepted < %lld", NULL},
 };
 
 const b24bg_store_statement_t *b24bg_store_statement(b24bg_store_sql_e which)

@@ -186,7 +186,7 @@ static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
                   const b24bg_portal_counts_t *counts, b24bg_budget_source_e source)
 {
     b24bg_store_portal_t portal = {0};
-    b24bg_store_reason_t reason = {NULL, "budget", NULL, task->now, NULL};
+    b24bg_store_reason_t reason = {NULL, "budget", NULL, task->now, NULL, NULL};
     char detail[100];
 
     apr_snprintf(detail, sizeof(detail), "%u of %" APR_INT64_T_FMT " slow loads, counted by %s",

@@ -119,7 +119,7 @@ static const char *superseded(const pair_t *pair, apr_status_t rv, const b24bg_s
 static kept_e keep(b24bg_task_t *task, const pair_t *pair, apr_pool_t *pool)
 {
     const b24bg_store_portal_t *portal = &pair->portal;
-    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL};
+    b24bg_store_reason_t reason = {NULL, "refreshed", "", task->now, NULL, NULL};
     b24bg_store_portal_t *now = NULL;
     const char *why;
     apr_status_t rv;
@@ -351,7 +351,7 @@ static void keep_place(b24bg_task_call_t *call, const b24bg_rest_identity_t *ide
 {
     b24bg_task_t *task = call->task;
     const char *before = call->portal.domain;
-    b24bg_store_reason_t reason = {NULL, "renamed", identity->domain, task->now, NULL};
+    b24bg_store_reason_t reason = {NULL, "renamed", identity->domain, task->now, NULL, NULL};
     b24bg_store_portal_t *now;
 
     if (!read_again(call, &now)) {

@@ -315,7 +315,8 @@ static void alert_silence(b24bg_task_t *task, apr_pool_t *pool, const news_t *ne
 static void apply_news(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
 {
     b24bg_store_registration_t *registration = news->registration;
-    b24bg_store_reason_t reason = {news->message->id, news->word, news->detail, task->now, NULL};
+    b24bg_store_reason_t reason = {news->message->id, news->word, news->detail,
+                                   task->now,         NULL,       NULL};
     int changes = b24bg_task_registration_apply(task, pool, news->app, registration, news->event);
 
     if (news->event == B24BG_EVENT_NOTICE) {

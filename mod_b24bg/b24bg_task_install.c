@@ -151,8 +151,8 @@ static void remember(verify_t *verify, const b24bg_store_portal_t *before)
 {
     b24bg_task_t *task = verify->task;
     const b24bg_rest_identity_t *identity = &verify->identity;
-    b24bg_store_reason_t reason = {verify->message.id, "installed", identity->domain, task->now,
-                                   NULL};
+    b24bg_store_reason_t reason = {verify->message.id, "installed", identity->domain,
+                                   task->now,          NULL,        NULL};
     b24bg_store_portal_t portal = {0};
 
     if (verify->install.kind == B24BG_INSTALL_UPDATE) {
@@ -372,7 +372,7 @@ static void tell_uninstalled(verify_t *verify, const b24bg_store_portal_t *porta
 static void uninstall(verify_t *verify)
 {
     b24bg_task_t *task = verify->task;
-    b24bg_store_reason_t reason = {verify->message.id, "uninstalled", "", task->now, NULL};
+    b24bg_store_reason_t reason = {verify->message.id, "uninstalled", "", task->now, NULL, NULL};
     b24bg_store_portal_t *portal;
     int failed;
 

@@ -509,7 +509,7 @@ static void warn_of_tokens(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_
                            const b24bg_store_portal_t *portal)
 {
     apr_array_header_t *rows = b24bg_task_registrations(task, scratch, app, portal->member_id);
-    b24bg_store_reason_t reason = {NULL, "token-expiring", "", task->now, NULL};
+    b24bg_store_reason_t reason = {NULL, "token-expiring", "", task->now, NULL, NULL};
     b24bg_store_registration_t *bound;
     b24bg_store_registration_t *row;
 

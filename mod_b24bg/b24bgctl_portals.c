@@ -153,7 +153,8 @@ static int has_nothing(const b24bg_store_portal_t *portal)
 
 static b24bgctl_exit_e wipe(b24bg_store_t *store, const b24bg_store_portal_t *portal)
 {
-    const b24bg_store_reason_t reason = {NULL, "forgotten", "by b24bgctl", apr_time_now(), NULL};
+    const b24bg_store_reason_t reason = {NULL,           "forgotten", "by b24bgctl",
+                                         apr_time_now(), NULL,        NULL};
     apr_status_t rv = b24bg_store_portal_wipe(store, portal->app, portal->member_id, &reason);
 
     if (rv != APR_SUCCESS) {

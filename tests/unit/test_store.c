@@ -25,7 +25,7 @@
 #define NOW APR_INT64_C(1714560000000000)
 #define SECOND APR_USEC_PER_SEC
 /* Of the schema. */
-#define NEWEST 3
+#define NEWEST 4
 #define SELECT_VERSION "SELECT value FROM b24bg_meta WHERE name = 'version'"
 
 /* What differs between the two, for whoever wants to be in the store's way. */
@@ -256,7 +256,7 @@ static b24bg_store_portal_t portal_of(const char *member_id)
 
 static b24bg_store_reason_t reason_of(const char *message, const char *what, apr_time_t at)
 {
-    b24bg_store_reason_t reason = {message, what, "", at, NULL};
+    b24bg_store_reason_t reason = {message, what, "", at, NULL, NULL};
 
     return reason;
 }
@@ -396,6 +396,56 @@ static void assert_same_registration(const b24bg_store_registration_t *expected,
     assert_string_equal(expected->binds, found->binds);
     assert_string_equal(expected->command, found->command);
     assert_string_equal(expected->urls ? expected->urls : "", found->urls);
+}
+
+static b24bg_store_alert_t alert_of(const char *member_id, const char *event)
+{
+    b24bg_store_alert_t alert = {0};
+
+    alert.app = "telephony";
+    alert.member_id = member_id;
+    alert.event = event;
+    alert.detail = event;
+    return alert;
+}
+
+static void add_alert(b24bg_store_t *store, const char *member_id, const char *event,
+                      apr_time_t now)
+{
+    b24bg_store_alert_t alert = alert_of(member_id, event);
+
+    OK(store, b24bg_store_alert_add(store, &alert, now));
+}
+
+static apr_array_header_t *list_alerts(b24bg_store_t *store, apr_time_t now, int most)
+{
+    apr_array_header_t *list = NULL;
+
+    OK(store, b24bg_store_alerts_due(store, unit_pool, now, most, &list));
+    return list;
+}
+
+/* "me event me event ...", with the first two letters of each portal. */
+static const char *due_alerts(b24bg_store_t *store, apr_time_t now)
+{
+    apr_array_header_t *list = list_alerts(store, now, 9);
+    const char *shown = "";
+    int i;
+
+    for (i = 0; i < list->nelts; i++) {
+        const b24bg_store_alert_t *alert = &APR_ARRAY_IDX(list, i, b24bg_store_alert_t);
+        shown = apr_psprintf(unit_pool, "%s%s%.2s %s", shown, i ? " " : "", alert->member_id,
+                             alert->event);
+    }
+    return shown;
+}
+
+static b24bg_store_alert_t first_alert(b24bg_store_t *store, apr_time_t now)
+{
+    apr_array_header_t *list = list_alerts(store, now, 1);
+
+    assert_int_equal(1, list->nelts);
+    return APR_ARRAY_IDX(list, 0, b24bg_store_alert_t);
 }
 
 static apr_array_header_t *open_commands(b24bg_store_t *store, int most)
@@ -540,7 +590,7 @@ static void opens_and_keeps(void **state)
 static void a_newer_or_broken_version_is_refused(void **state)
 {
     b24bg_store_t *store = create_store(state);
-    const char *versions[] = {"4", "2147483647", "-1"};
+    const char *versions[] = {"5", "2147483647", "-1"};
     const char *error = "";
     size_t i;
 
@@ -601,16 +651,48 @@ static const char *const released_2[] = {
     "INSERT INTO b24bg_commands VALUES ('a', 'telephony', '" MEMBER "', 'rebind', 1, 7, '')",
     "UPDATE b24bg_meta SET value = 2 WHERE name = 'version'",
     NULL};
+static const char *const released_3[] = {
+    "ALTER TABLE b24bg_registrations ADD COLUMN detail TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE b24bg_registrations ADD COLUMN goal TEXT NOT NULL DEFAULT 'keep'",
+    "ALTER TABLE b24bg_registrations ADD COLUMN next_key_hash TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE b24bg_registrations ADD COLUMN binds TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE b24bg_registrations ADD COLUMN command TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE b24bg_registrations ADD COLUMN urls TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE b24bg_registrations ADD COLUMN since BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_registrations ADD COLUMN noticed BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_registrations ADD COLUMN rebound BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_registrations ADD COLUMN warned BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_registrations ADD COLUMN was_bound BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_registrations ADD COLUMN forced BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_registrations ADD COLUMN change BIGINT NOT NULL DEFAULT 0",
+    "UPDATE b24bg_registrations SET change = 5 WHERE app = 'crm'",
+    "UPDATE b24bg_registrations SET change = 6 WHERE app = 'telephony'",
+    "CREATE INDEX b24bg_registrations_change ON b24bg_registrations (change)",
+    "CREATE INDEX b24bg_registrations_open ON b24bg_registrations (due) WHERE state <> 'bound' "
+    "AND state <> 'unbound' AND (state <> 'blocked' OR reason = 'daily-cap')",
+    "CREATE INDEX b24bg_registrations_key ON b24bg_registrations (key_hash)",
+    "CREATE INDEX b24bg_registrations_next_key ON b24bg_registrations (next_key_hash)",
+    "CREATE INDEX b24bg_registrations_old_key ON b24bg_registrations (old_key_hash)",
+    "ALTER TABLE b24bg_portals ADD COLUMN recent BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE b24bg_portals ADD COLUMN verified BIGINT NOT NULL DEFAULT 0",
+    "CREATE INDEX b24bg_events_seq ON b24bg_events (seq)",
+    "CREATE TABLE b24bg_budgets ("
+    "app TEXT NOT NULL, member_id TEXT NOT NULL, user_id BIGINT NOT NULL, source TEXT NOT NULL, "
+    "used BIGINT NOT NULL, start BIGINT NOT NULL, PRIMARY KEY (app, member_id, user_id, source))",
+    "INSERT INTO b24bg_budgets VALUES ('telephony', '" MEMBER "', 0, 'browser', 5, 1)",
+    "UPDATE b24bg_meta SET value = 3 WHERE name = 'version'",
+    NULL};
+static const char *const *const released[] = {released_1, released_2, released_3};
 
 static void create_old_store(int version)
 {
     const char *const *statement;
+    int i;
 
-    for (statement = released_1; *statement; statement++) {
-        raw_run(*statement);
-    }
-    for (statement = released_2; version == 2 && *statement; statement++) {
-        raw_run(*statement);
+    for (i = 0; i < version; i++) {
+        for (statement = released[i]; *statement; statement++) {
+            raw_run(*statement);
+        }
     }
 }
 
@@ -682,6 +764,17 @@ static void version_2_is_migrated(void **state)
     assert_int_equal(1, open_commands(store, 9)->nelts);
 }
 
+static void version_3_is_migrated(void **state)
+{
+    b24bg_store_t *store = migrate(state, 3);
+    b24bg_store_alert_t alert = alert_of(MEMBER, "disabled");
+
+    assert_string_equal("telephony " MEMBER " 0 browser 5 1\n", budgets(store));
+    assert_string_equal("", due_alerts(store, NOW));
+    OK(store, b24bg_store_alert_add(store, &alert, NOW));
+    assert_string_equal("01 disabled", due_alerts(store, NOW));
+}
+
 static void open_and_count(int number)
 {
     apr_int64_t count;
@@ -701,7 +794,7 @@ static void many_open_at_once(void **state)
     for (round = 0; round < 8; round++) {
         empty_database();
         if (round >= 4) {
-            create_old_store(round % 2 ? 1 : 2);
+            create_old_store((int)round % 4 % 3 + 1);
         }
         assert_int_equal(0, pipe(gate));
         for (i = 0; i < COUNT_OF(children); i++) {
@@ -941,7 +1034,7 @@ static void values_come_back_as_they_were(void **state)
 
     for (i = 0; i < COUNT_OF(texts); i++) {
         b24bg_store_portal_t portal = {0};
-        b24bg_store_reason_t reason = {NULL, texts[i], texts[i], NOW, NULL};
+        b24bg_store_reason_t reason = {NULL, texts[i], texts[i], NOW, NULL, NULL};
         apr_array_header_t *events = NULL;
         b24bg_store_portal_t *found = NULL;
         b24bg_store_portal_event_t event;
@@ -973,8 +1066,9 @@ static void columns_are_not_mixed_up(void **state)
                                                "i", 2,   3,  4,   5,   6,   7,   8,   9,
                                                10,  11,  12, "j", "k", "l", 0};
     b24bg_store_budget_t budget = {"a", "b", 1, "c", 2, 3};
-    b24bg_store_reason_t reason = {NULL, "c", "d", 1, NULL};
+    b24bg_store_reason_t reason = {NULL, "c", "d", 1, NULL, NULL};
     b24bg_store_command_t command = {"a", "b", "c", "d", 1, ""};
+    b24bg_store_alert_t alert = {"a", "b", "e", "f", NULL, 0, 0, 0};
     b24bg_store_message_t message = {"a", "b", "c", "d", 1, 2, 3};
     b24bg_store_portal_event_t *event;
     b24bg_store_message_t *third;
@@ -1016,6 +1110,13 @@ static void columns_are_not_mixed_up(void **state)
     assert_string_equal("abcd", apr_pstrcat(unit_pool, last->id, last->app, last->member_id,
                                             last->verb, last->result, NULL));
     assert_int_equal(1, last->created);
+
+    OK(store, b24bg_store_alert_add(store, &alert, 7));
+    alert = first_alert(store, 7);
+    assert_string_equal("abefc", apr_pstrcat(unit_pool, alert.app, alert.member_id, alert.event,
+                                             alert.detail, alert.domain, NULL));
+    assert_int_equal(7, alert.due);
+    assert_int_equal(0, alert.tries);
 }
 
 static void many_messages_are_finished_at_once(void **state)
@@ -1113,12 +1214,13 @@ static void registrations_and_budgets_hold_any_text(void **state)
     b24bg_store_registration_t expected = {0};
     b24bg_store_budget_t rows[2] = {{NULL, NULL, 0, NULL, 1, 2},
                                     {"\xFF", "\xC3\xA9", -1, "\x80", APR_INT64_MAX, APR_INT64_MIN}};
+    b24bg_store_alert_t alert;
     int i;
 
     for (i = 0; i < 2; i++) {
         const char *kept = i ? "?" : "";
         const char *sent = i ? "\xFF" : NULL;
-        b24bg_store_reason_t reason = {NULL, sent, sent, NOW, NULL};
+        b24bg_store_reason_t reason = {NULL, sent, sent, NOW, NULL, NULL};
         registration.app = registration.member_id = registration.state = sent;
         registration.reason = registration.detail = registration.goal = sent;
         registration.key_hash = registration.next_key_hash = registration.old_key_hash = sent;
@@ -1134,6 +1236,12 @@ static void registrations_and_budgets_hold_any_text(void **state)
         assert_same_registration(&expected, &APR_ARRAY_IDX(registrations_since(store, -1), i,
                                                            b24bg_store_registration_t));
         assert_string_equal(i ? " ?" : "", events_since(store, -1, 9));
+        alert.app = alert.member_id = alert.event = alert.detail = sent;
+        OK(store, b24bg_store_alert_add(store, &alert, NOW));
+        alert = APR_ARRAY_IDX(list_alerts(store, NOW, 9), i, b24bg_store_alert_t);
+        assert_string_equal(kept, alert.event);
+        assert_string_equal(kept, alert.detail);
+        assert_string_equal("", alert.domain);
     }
     put_budgets(store, rows, 2);
     put_budgets(store, rows, 2);
@@ -1315,6 +1423,139 @@ static void old_commands_are_forgotten(void **state)
     assert_string_equal("0 bound", found->result);
     OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_INBOX_KEEP + 1));
     assert_int_equal(APR_NOTFOUND, b24bg_store_command_get(store, unit_pool, "done", &found));
+}
+
+/* Alerts */
+
+static const struct accepted {
+    const char *name;
+    apr_interval_time_t after;
+    int again;
+} accepted[] = {
+    {"at once", 0, 0},
+    {"an hour less a moment later", B24BG_STORE_ALERT_QUIET - 1, 0},
+    {"an hour later", B24BG_STORE_ALERT_QUIET, 1},
+    {"by a clock that is a bit slow", -5 * SECOND, 0},
+    {"the clock set back", -B24BG_STORE_ALERT_QUIET - 1, 1},
+};
+
+/* Whether the first one is over, or waits, makes no difference. */
+static void an_alert_is_accepted_once_an_hour(void **state)
+{
+    size_t i;
+
+    for (i = 0; i < 2 * COUNT_OF(accepted); i++) {
+        const struct accepted *row = &accepted[i / 2];
+        b24bg_store_t *store = create_store(state);
+        b24bg_store_alert_t first, now;
+        add_alert(store, MEMBER, "disabled", NOW);
+        first = first_alert(store, NOW);
+        OK(store, b24bg_store_alert_begin(store, &first, NOW + 30 * SECOND));
+        OK(store, b24bg_store_alert_end(store, first.seq, i % 2 ? 0 : NOW + 1));
+        add_alert(store, MEMBER, "disabled", NOW + row->after);
+        if (row->again) {
+            now = first_alert(store, NOW + row->after);
+            assert_true(now.seq > first.seq);
+            assert_int_equal(0, now.tries);
+            OK(store, b24bg_store_alert_end(store, first.seq, 0)); /* of the one before */
+        } else if (i % 2 == 0) {
+            now = first_alert(store, NOW + 1);
+            assert_true(now.seq == first.seq);
+            assert_int_equal(1, now.tries);
+        }
+        assert_int_equal(row->again || i % 2 == 0,
+                         list_alerts(store, NOW + 2 * B24BG_STORE_ALERT_QUIET, 9)->nelts);
+        b24bg_store_close(store);
+    }
+}
+
+static void alerts_of_a_portal_come_in_their_order(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_alert_t disabled;
+
+    add_alert(store, MEMBER, "disabled", NOW);
+    add_alert(store, MEMBER, "rebound", NOW);
+    add_alert(store, OTHER, "rebound", NOW + 1);
+    assert_string_equal("01 disabled", due_alerts(store, NOW));
+    assert_string_equal("01 disabled fe rebound", due_alerts(store, NOW + 1));
+    assert_int_equal(1, list_alerts(store, NOW + 1, 1)->nelts);
+    disabled = first_alert(store, NOW);
+    OK(store, b24bg_store_alert_begin(store, &disabled, NOW + 30 * SECOND));
+    assert_string_equal("fe rebound", due_alerts(store, NOW + 1)); /* it runs */
+    OK(store, b24bg_store_alert_end(store, disabled.seq, NOW + 60 * SECOND));
+    assert_string_equal("fe rebound", due_alerts(store, NOW + 60 * SECOND - 1)); /* it waits */
+    assert_string_equal("01 disabled fe rebound", due_alerts(store, NOW + 60 * SECOND));
+    OK(store, b24bg_store_alert_end(store, disabled.seq, 0));
+    assert_string_equal("01 rebound fe rebound", due_alerts(store, NOW + 1));
+}
+
+static void an_alert_is_begun_by_one(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_alert_t alert, same;
+
+    add_alert(store, MEMBER, "disabled", NOW);
+    alert = same = first_alert(store, NOW);
+    OK(store, b24bg_store_alert_begin(store, &alert, NOW + 30 * SECOND));
+    assert_int_equal(APR_NOTFOUND, b24bg_store_alert_begin(store, &same, NOW + 31 * SECOND));
+    assert_string_equal("", due_alerts(store, NOW + 30 * SECOND - 1));
+    same = first_alert(store, NOW + 30 * SECOND); /* who began it is dead */
+    assert_int_equal(1, same.tries);
+    OK(store, b24bg_store_alert_begin(store, &same, NOW + 60 * SECOND));
+    OK(store, b24bg_store_alert_end(store, alert.seq, 0)); /* no, he was slow */
+    OK(store, b24bg_store_alert_end(store, same.seq, NOW));
+    assert_string_equal("", due_alerts(store, NOW + 60 * SECOND));
+    same.due = 0;
+    assert_int_equal(APR_NOTFOUND, b24bg_store_alert_begin(store, &same, NOW));
+}
+
+static void alerts_come_though_the_clock_is_set_back(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+
+    add_alert(store, MEMBER, "disabled", NOW);
+    assert_string_equal("", due_alerts(store, NOW - B24BG_STORE_ALERT_QUIET));
+    assert_string_equal("01 disabled", due_alerts(store, NOW - B24BG_STORE_ALERT_QUIET - 1));
+}
+
+/* Whole, or not at all: with what it is about. */
+static void an_alert_goes_with_its_reason(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+    b24bg_store_registration_t registration = registration_of(MEMBER, 0, "lost");
+    b24bg_store_reason_t reason = reason_of(NULL, "disabled", NOW);
+    b24bg_store_alert_t news = {.event = "disabled", .detail = "why"};
+    b24bg_store_portal_t portal = portal_of(MEMBER);
+    b24bg_store_alert_t alert;
+
+    put_portal(store, &portal, "installed");
+    reason.alert = &news;
+    registration.change = 17;
+    assert_int_equal(APR_NOTFOUND, b24bg_store_registration_put(store, &registration, &reason));
+    assert_string_equal("", due_alerts(store, NOW));
+    registration.change = 0;
+    OK(store, b24bg_store_registration_put(store, &registration, &reason));
+    alert = first_alert(store, NOW);
+    assert_string_equal("telephony " MEMBER " disabled why portal.bitrix24.com",
+                        apr_pstrcat(unit_pool, alert.app, " ", alert.member_id, " ", alert.event,
+                                    " ", alert.detail, " ", alert.domain, NULL));
+    assert_true(alert.seq == registration.change);
+    OK(store, b24bg_store_registration_put(store, &registration, &reason));
+    assert_string_equal("disabled disabled installed", history(store, 9)); /* not so the alerts */
+    assert_true(first_alert(store, NOW).seq == alert.seq);
+}
+
+static void old_alerts_are_forgotten(void **state)
+{
+    b24bg_store_t *store = create_store(state);
+
+    add_alert(store, MEMBER, "disabled", NOW);
+    add_alert(store, OTHER, "disabled", NOW + 1);
+    OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_INBOX_KEEP));
+    assert_string_equal("01 disabled fe disabled", due_alerts(store, NOW + 1));
+    OK(store, b24bg_store_inbox_purge(store, NOW + B24BG_STORE_INBOX_KEEP + 1));
+    assert_string_equal("fe disabled", due_alerts(store, NOW + 1));
 }
 
 /* Portals */
@@ -2613,6 +2854,7 @@ int main(void)
     UNIT_ADD_ROWS(a_newer_or_broken_version_is_refused, sides);
     UNIT_ADD_ROWS(version_1_is_migrated, sides);
     UNIT_ADD_ROWS(version_2_is_migrated, sides);
+    UNIT_ADD_ROWS(version_3_is_migrated, sides);
     UNIT_ADD_ROWS(many_open_at_once, sides);
     UNIT_ADD(files_are_for_the_owner_alone);
     UNIT_ADD(a_file_that_is_there_stays_as_it_is);
@@ -2635,6 +2877,12 @@ int main(void)
     UNIT_ADD_ROWS(fields_are_replaced_until_it_is_done, sides);
     UNIT_ADD_ROWS(names_are_kept_for_a_week, sides);
     UNIT_ADD_ROWS(old_commands_are_forgotten, sides);
+    UNIT_ADD_ROWS(an_alert_is_accepted_once_an_hour, sides);
+    UNIT_ADD_ROWS(alerts_of_a_portal_come_in_their_order, sides);
+    UNIT_ADD_ROWS(an_alert_is_begun_by_one, sides);
+    UNIT_ADD_ROWS(alerts_come_though_the_clock_is_set_back, sides);
+    UNIT_ADD_ROWS(an_alert_goes_with_its_reason, sides);
+    UNIT_ADD_ROWS(old_alerts_are_forgotten, sides);
     UNIT_ADD_ROWS(a_portal_is_replaced_but_for_its_counts, sides);
     UNIT_ADD_ROWS(counts_only_grow, sides);
     UNIT_ADD_ROWS(many_counts_are_raised, sides);
