@@ -23,8 +23,9 @@
 #define B24BG_ALERT_ARGUMENT_MAX 1024
 /* Of what a command prints, this much of the first line with anything in it goes to the log. */
 #define B24BG_ALERT_OUTPUT_MAX 200
-/* Alerts whose time is remembered for the limit of one an hour; beyond it the oldest is forgotten,
- * which may repeat an alert and loses none. 7 kinds of events for 585 portals in an hour. */
+/* Alerts of b24bg_alert_add whose time is remembered for the limit of one an hour; beyond it the
+ * oldest is forgotten, which may repeat an alert and loses none. 7 kinds of events for 585 portals
+ * in an hour. */
 #define B24BG_ALERT_REMEMBERED 4096
 
 /* The spec's figures, and those that it leaves open, in b24bg_alert_limits. */
@@ -69,6 +70,7 @@ typedef struct {
     const char *output; /* the command's first line, cleaned; "" if it printed none */
     apr_time_t next;    /* try; of AGAIN */
     int known;          /* this command could not be run within `quiet` before: worth no new line */
+    apr_int64_t kept;   /* as b24bg_alert_run was given it; 0: of b24bg_alert_add */
 } b24bg_alert_report_t;
 
 /* Must not call back into this. */
@@ -81,12 +83,25 @@ typedef struct b24bg_alerts_t b24bg_alerts_t;
 b24bg_alerts_t *b24bg_alert_create(apr_pool_t *pool, const b24bg_alert_limits_t *limits,
                                    b24bg_alert_report_cb report_cb, void *baton);
 
-/* 1: will be run by the coming steps. 0: the same event was accepted within `quiet` before, and
- * this one is forgotten. */
+/* Of an alert that is kept nowhere else. 1: will be run by the coming steps. 0: the same event was
+ * accepted within `quiet` before, and this one is forgotten. */
 int b24bg_alert_add(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_time_t now);
+
+/* How many more may be run now. */
+int b24bg_alert_places(const b24bg_alerts_t *alerts);
+/* 1 if an alert of this portal is running or waiting here. */
+int b24bg_alert_is_busy(const b24bg_alerts_t *alerts, const char *app, const char *member_id);
+/* Of an alert that the caller keeps, and of which `tries` were begun before: runs it now, once. One
+ * that failed is not kept waiting here: the report says when it is to be run again. With all tries
+ * behind it it is given up, for nobody has heard how the last one ended. `kept` is not 0. Only
+ * where there is a place and the portal is not busy. */
+void b24bg_alert_run(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_int64_t kept,
+                     int tries, apr_time_t now);
 
 /* Sees what has ended, kills what is over its time, starts what is due. How many commands are
  * running: as long as there is one, be back within a second or so. */
 int b24bg_alert_step(b24bg_alerts_t *alerts, apr_time_t now);
+/* The same, but starts nothing. */
+int b24bg_alert_finish(b24bg_alerts_t *alerts, apr_time_t now);
 
 #endif

@@ -48,6 +48,7 @@ struct job_t {
     char **arguments;    /* the child's, NULL at the end */
     apr_uint64_t print;  /* of event, app and portal */
     apr_uint64_t portal; /* of app and portal */
+    apr_int64_t kept;    /* 0: it is kept here alone */
     int tries;
     apr_time_t due;
     pid_t pid; /* 0: it is waiting */
@@ -352,6 +353,7 @@ static void report(b24bg_alerts_t *alerts, const job_t *job, b24bg_alert_report_
     clean(output, job->output, sizeof(output));
     what->alert = &job->alert;
     what->tries = job->tries;
+    what->kept = job->kept;
     what->output = output;
     alerts->report_cb(alerts->baton, what);
 }
@@ -388,8 +390,12 @@ static void failed(b24bg_alerts_t *alerts, job_t *job, const char *why, apr_time
         wait *= 2;
     }
     job->due = what.next = now + wait;
-    alerts->waiting++;
     report(alerts, job, &what);
+    if (job->kept) {
+        end_job(alerts, job);
+    } else {
+        alerts->waiting++;
+    }
 }
 
 /* What may be over by itself soon. All else, a missing file before all, needs the administrator. */
@@ -436,17 +442,16 @@ static void start(b24bg_alerts_t *alerts, job_t *job, apr_time_t now)
     }
 }
 
-/* One command at a time for a portal: "rebound" must not overtake "disabled". */
-static int portal_is_busy(const b24bg_alerts_t *alerts, const job_t *job)
+/* The oldest of a portal: "rebound" must not overtake "disabled", nor one that will be tried again.
+ */
+static const job_t *first_of(const b24bg_alerts_t *alerts, apr_uint64_t portal)
 {
-    const job_t *other;
+    const job_t *job = alerts->jobs;
 
-    for (other = alerts->jobs; other; other = other->next) {
-        if (other->pid && other->portal == job->portal) {
-            return 1;
-        }
+    while (job && job->portal != portal) {
+        job = job->next;
     }
-    return 0;
+    return job;
 }
 
 /* Keeps the beginning of the first line with anything in it, and drops the rest. */
@@ -609,8 +614,9 @@ static void set_arguments(job_t *job)
     memcpy(job->arguments + own, texts, sizeof(texts));
 }
 
-static job_t *make_job(b24bg_alerts_t *alerts, const b24bg_alert_t *alert)
+static job_t *make_job(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_time_t now)
 {
+    const char *key[3];
     apr_pool_t *pool;
     job_t *job;
 
@@ -618,25 +624,34 @@ static job_t *make_job(b24bg_alerts_t *alerts, const b24bg_alert_t *alert)
     job = apr_pcalloc(pool, sizeof(*job));
     job->pool = pool;
     job->alert.command = alert->command;
-    job->alert.event = cleaned(pool, alert->event);
-    job->alert.app = cleaned(pool, alert->app);
-    job->alert.member_id = cleaned(pool, alert->member_id);
+    key[0] = job->alert.event = cleaned(pool, alert->event);
+    key[1] = job->alert.app = cleaned(pool, alert->app);
+    key[2] = job->alert.member_id = cleaned(pool, alert->member_id);
     job->alert.domain = cleaned(pool, alert->domain);
     job->alert.detail = cleaned(pool, alert->detail);
+    job->print = fingerprint(key, 3);
+    job->portal = fingerprint(key + 1, 2);
+    job->due = now;
     job->output_fd = job->status_fd = -1;
     set_arguments(job);
     return job;
 }
 
-int b24bg_alert_add(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_time_t now)
+static void queue(b24bg_alerts_t *alerts, job_t *job)
 {
-    job_t *job = make_job(alerts, alert);
-    const char *key[] = {job->alert.event, job->alert.app, job->alert.member_id};
     job_t **link = &alerts->jobs;
 
-    job->print = fingerprint(key, 3);
-    job->portal = fingerprint(key + 1, 2);
-    job->due = now;
+    while (*link) {
+        link = &(*link)->next;
+    }
+    *link = job;
+    alerts->waiting++;
+}
+
+int b24bg_alert_add(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_time_t now)
+{
+    job_t *job = make_job(alerts, alert, now);
+
     if (told_before(alerts, job->print, now)) {
         apr_pool_destroy(job->pool);
         return 0;
@@ -644,15 +659,42 @@ int b24bg_alert_add(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_time
     while (alerts->waiting > 0 && alerts->waiting >= alerts->limits.waiting) {
         drop_oldest(alerts);
     }
-    while (*link) {
-        link = &(*link)->next;
-    }
-    *link = job;
-    alerts->waiting++;
+    queue(alerts, job);
     return 1;
 }
 
-int b24bg_alert_step(b24bg_alerts_t *alerts, apr_time_t now)
+int b24bg_alert_places(const b24bg_alerts_t *alerts)
+{
+    return alerts->limits.running - alerts->running;
+}
+
+int b24bg_alert_is_busy(const b24bg_alerts_t *alerts, const char *app, const char *member_id)
+{
+    const char *key[] = {app, member_id};
+
+    return first_of(alerts, fingerprint(key, 2)) != NULL;
+}
+
+void b24bg_alert_run(b24bg_alerts_t *alerts, const b24bg_alert_t *alert, apr_int64_t kept,
+                     int tries, apr_time_t now)
+{
+    b24bg_alert_report_t unheard = {.result = B24BG_ALERT_GIVEN_UP,
+                                    .why = "the server stopped while it ran"};
+    job_t *job = make_job(alerts, alert, now);
+
+    job->kept = kept;
+    job->tries = tries;
+    queue(alerts, job);
+    if (tries < alerts->limits.tries) {
+        start(alerts, job, now);
+    } else {
+        report(alerts, job, &unheard);
+        alerts->waiting--;
+        end_job(alerts, job);
+    }
+}
+
+int b24bg_alert_finish(b24bg_alerts_t *alerts, apr_time_t now)
 {
     job_t *job, *next;
 
@@ -662,9 +704,17 @@ int b24bg_alert_step(b24bg_alerts_t *alerts, apr_time_t now)
             look_after(alerts, job, now);
         }
     }
+    return alerts->running;
+}
+
+int b24bg_alert_step(b24bg_alerts_t *alerts, apr_time_t now)
+{
+    job_t *job, *next;
+
+    b24bg_alert_finish(alerts, now);
     for (job = alerts->jobs; job && alerts->running < alerts->limits.running; job = next) {
         next = job->next;
-        if (!job->pid && job->due <= now && !portal_is_busy(alerts, job)) {
+        if (!job->pid && job->due <= now && first_of(alerts, job->portal) == job) {
             start(alerts, job, now);
         }
     }

@@ -36,6 +36,7 @@
 typedef struct {
     b24bg_alert_result_e result;
     int tries, known;
+    apr_int64_t kept;
     const char *why, *output, *event, *member_id, *detail;
     apr_time_t next;
 } seen_t;
@@ -61,6 +62,7 @@ static void see(void *baton, const b24bg_alert_report_t *report)
     seen->result = report->result;
     seen->tries = report->tries;
     seen->known = report->known;
+    seen->kept = report->kept;
     seen->next = report->next;
     seen->why = apr_pstrdup(unit_pool, report->why);
     seen->output = apr_pstrdup(unit_pool, report->output);
@@ -645,6 +647,121 @@ static void one_at_a_time_for_a_portal(void **state)
     close_alerts();
 }
 
+/* The last thing that is told of a portal is the last thing that happened. */
+static void an_older_one_holds_the_younger_back(void **state)
+{
+    const char *const *command;
+
+    (void)state;
+    begin();
+    command = script("echo \"$2 $4\" >>\"$1/order\"\n"
+                     "[ $2$4 != disabled0 ] || [ $(grep -c disabled.0 \"$1/order\") = 2 ]\n");
+    open_alerts();
+    add(command, "disabled", "0", NOW);
+    add(command, "rebound", "0", NOW);
+    add(command, "rebound", "1", NOW);
+    step_until(2, NOW);
+    assert_int_equal(0, b24bg_alert_step(world.alerts, NOW + 30 * SECOND - 1));
+    step_until(4, NOW + 30 * SECOND);
+    assert_string_equal("disabled", world.seen[2].event);
+    assert_int_equal(B24BG_ALERT_HANDLED, world.seen[2].result);
+    assert_string_equal("rebound", world.seen[3].event);
+    assert_int_equal(B24BG_ALERT_HANDLED, world.seen[3].result);
+    close_alerts();
+}
+
+static void one_that_is_given_up_holds_nobody_back(void **state)
+{
+    (void)state;
+    begin();
+    world.limits.tries = 1;
+    open_alerts();
+    add(script("[ $2 != disabled ]\n"), "disabled", MEMBER, NOW);
+    add(script("[ $2 != disabled ]\n"), "rebound", MEMBER, NOW);
+    step_until(2, NOW);
+    assert_int_equal(B24BG_ALERT_GIVEN_UP, world.seen[0].result);
+    assert_string_equal("rebound", world.seen[1].event);
+    assert_int_equal(B24BG_ALERT_HANDLED, world.seen[1].result);
+    close_alerts();
+}
+
+/* Kept by the caller */
+
+static void run_kept(const char *const *command, apr_int64_t kept, int tries)
+{
+    b24bg_alert_t alert = {command, "disabled", "telephony", MEMBER, "example.bitrix24.com",
+                           "detail"};
+
+    b24bg_alert_run(world.alerts, &alert, kept, tries, NOW);
+}
+
+static void a_kept_one_is_run_once(void **state)
+{
+    const char *const *command;
+
+    (void)state;
+    begin();
+    world.limits.running = 1;
+    command = script("echo >>\"$1/runs\"; [ $(wc -l <\"$1/runs\") -ge 2 ] || exit 7\n");
+    open_alerts();
+    assert_int_equal(1, b24bg_alert_places(world.alerts));
+    assert_int_equal(0, b24bg_alert_is_busy(world.alerts, "telephony", MEMBER));
+    run_kept(command, 17, 2);
+    assert_int_equal(0, b24bg_alert_places(world.alerts));
+    assert_int_equal(1, b24bg_alert_is_busy(world.alerts, "telephony", MEMBER));
+    assert_int_equal(0, b24bg_alert_is_busy(world.alerts, "crm", MEMBER));
+    step_until(1, NOW);
+    assert_int_equal(B24BG_ALERT_AGAIN, world.seen[0].result);
+    assert_int_equal(17, world.seen[0].kept);
+    assert_int_equal(3, world.seen[0].tries);
+    assert_int_equal(NOW + 120 * SECOND, world.seen[0].next);
+    assert_int_equal(0, b24bg_alert_step(world.alerts, NOW + HOUR));
+    assert_int_equal(0, b24bg_alert_is_busy(world.alerts, "telephony", MEMBER));
+    run_kept(command, 18, 4);
+    step_until(2, NOW);
+    assert_int_equal(B24BG_ALERT_HANDLED, world.seen[1].result);
+    assert_int_equal(18, world.seen[1].kept);
+    assert_int_equal(1, b24bg_alert_places(world.alerts));
+    close_alerts();
+}
+
+/* A command that stops the server would do so for ever. */
+static void a_kept_one_is_given_up_unheard(void **state)
+{
+    (void)state;
+    begin();
+    open_alerts();
+    run_kept(script("echo >\"$1/runs\"\n"), 17, 5);
+    assert_int_equal(1, world.count);
+    assert_int_equal(B24BG_ALERT_GIVEN_UP, world.seen[0].result);
+    assert_string_equal("the server stopped while it ran", world.seen[0].why);
+    assert_int_equal(17, world.seen[0].kept);
+    assert_int_equal(0, b24bg_alert_step(world.alerts, NOW));
+    assert_false(exists("runs"));
+    close_alerts();
+}
+
+static void the_end_is_seen_and_nothing_begun(void **state)
+{
+    const char *const quick[] = {"/bin/true", NULL};
+    apr_time_t end = apr_time_now() + PATIENCE;
+
+    (void)state;
+    begin();
+    open_alerts();
+    run_kept(quick, 17, 0);
+    add(quick, "disabled", "1", NOW);
+    while (b24bg_alert_finish(world.alerts, NOW)) {
+        assert_true(apr_time_now() < end);
+        apr_sleep(SLICE);
+    }
+    assert_int_equal(1, world.count);
+    assert_int_equal(17, world.seen[0].kept);
+    step_until(2, NOW);
+    assert_int_equal(0, world.seen[1].kept);
+    close_alerts();
+}
+
 /* Bounds */
 
 static const struct again {
@@ -880,6 +997,11 @@ int main(void)
     UNIT_ADD(clock_set_back_kills_later);
     UNIT_ADD(hang_delays_nothing);
     UNIT_ADD(one_at_a_time_for_a_portal);
+    UNIT_ADD(an_older_one_holds_the_younger_back);
+    UNIT_ADD(one_that_is_given_up_holds_nobody_back);
+    UNIT_ADD(a_kept_one_is_run_once);
+    UNIT_ADD(a_kept_one_is_given_up_unheard);
+    UNIT_ADD(the_end_is_seen_and_nothing_begun);
     UNIT_ADD_ROWS(once_an_hour, agains);
     UNIT_ADD(oldest_of_too_many_is_dropped);
     UNIT_ADD(memory_is_bounded);
