@@ -27,8 +27,8 @@
 /* The lease outlives a few missed steps, and a dead holder delays the next one by its length. */
 #define B24BG_TASK_LEASE apr_time_from_sec(10)
 #define B24BG_TASK_LEASE_EVERY apr_time_from_sec(3)
-/* Longest wait at the end for calls that must finish: the child has about 9 s before httpd kills
- * it (ap_reclaim_child_processes), and has waited up to 2 s for the step. */
+/* Longest wait at the end for calls that must finish, and for alert commands: the child has about 9
+ * s before httpd kills it (ap_reclaim_child_processes), and has waited up to 2 s for the step. */
 #define B24BG_TASK_FINISH apr_time_from_sec(2)
 /* Attempts to reach a store that is down. */
 #define B24BG_TASK_REOPEN_EVERY apr_time_from_sec(2)
@@ -126,7 +126,8 @@ void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
 /* Instead of a step once *stop is set: gives the lease back, so that the next task need not wait
  * for it. While calls that must finish are under way it waits up to `wait` for them; as long as
  * that, or as the store has not taken what they brought, it keeps the lease and returns 0: call it
- * again. */
+ * again. While an alert command runs it returns 0, too, without the lease: nobody else hears how it
+ * ends. */
 int b24bg_task_leave(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wait);
 
 #endif

@@ -9,6 +9,7 @@
  *   b24bg_task_configuration.c registrations that a changed configuration asks for, or no longer
  *   b24bg_task_command.c       commands of b24bgctl
  *   b24bg_task_tell.c          what is told of a registration: log, history, alert command
+ *   b24bg_task_alert.c         alerts: kept in the store, run from there
  *   b24bg_task_events.c        the last events of each portal, for the status page
  *   b24bg_task_budget.c        slow loads: kept, alerted of; pages that do not run
  *   b24bg_task_table.c         store -> table -> store, silence and the age of tokens
@@ -65,6 +66,8 @@ struct b24bg_task_t {
     int configuration_compared;
 
     b24bg_alerts_t *alerts;
+    apr_array_header_t *alerts_ended; /* that the store does not know of yet */
+    apr_time_t alerts_due;
 
     apr_int64_t change; /* newest change of a portal that is in the table */
     apr_int64_t registration_change;
@@ -215,15 +218,31 @@ void b24bg_task_work_commands(b24bg_task_t *task, apr_pool_t *scratch);
 
 /* The history's word; NULL for TELL_NOTHING. */
 const char *b24bg_task_tell_word(b24bg_registration_tell_e tell);
-/* One line in the log, and the alert command, of what has been committed. */
+/* What goes to the alert command; NULL: nothing. To be committed with the registration. */
+const b24bg_store_alert_t *b24bg_task_tell_alert(apr_pool_t *pool, const b24bg_task_app_t *app,
+                                                 const b24bg_store_registration_t *registration,
+                                                 b24bg_registration_tell_e tell);
+/* One line in the log of what has been committed. */
 void b24bg_task_tell(b24bg_task_t *task, const b24bg_task_app_t *app,
                      const b24bg_store_portal_t *portal,
                      const b24bg_store_registration_t *registration,
                      b24bg_registration_tell_e tell);
-/* Runs the app's alert command, if it has one. */
+/* b24bg_task_alert.c. An alert is in the store from the moment in which it is accepted until its
+ * command has taken it. Whoever has the lease runs it, so it outlives the process that accepted it,
+ * and the one that began it. While the store is down, what is in it waits. */
+
+void b24bg_task_alerts_begin(b24bg_task_t *task);
+/* For b24bg_store_reason_t, so that it is accepted with what it is about. NULL where the app has no
+ * command, or `event` is NULL. */
+const b24bg_store_alert_t *b24bg_task_alert_of(apr_pool_t *pool, const b24bg_task_app_t *app,
+                                               const char *event, const char *detail);
+/* Accepts one by itself; with the store down it is run from memory. */
 void b24bg_task_alert(b24bg_task_t *task, const b24bg_task_app_t *app, const char *event,
                       const b24bg_store_portal_t *portal, const char *detail);
-void b24bg_task_alerts_begin(b24bg_task_t *task);
+/* Begins what is due. */
+void b24bg_task_work_alerts(b24bg_task_t *task, apr_pool_t *scratch);
+/* Begins nothing, and looks after what is running: how many. */
+int b24bg_task_finish_alerts(b24bg_task_t *task);
 
 /* b24bg_task_events.c */
 

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#define FINISH_SLICE (10 * (APR_USEC_PER_SEC / 1000))
+
 void b24bg_task_say(b24bg_task_t *task, b24bg_log_level_e level, const char *format, ...)
 {
     char line[1024];
@@ -88,7 +90,7 @@ static int open_store(b24bg_task_t *task)
         task->reopen_due = task->now + B24BG_TASK_REOPEN_EVERY;
         return 0;
     }
-    task->lease_due = task->refresh_due = task->registrations_due = 0;
+    task->lease_due = task->refresh_due = task->registrations_due = task->alerts_due = 0;
     task->inbox_asked = 1;
     return 1;
 }
@@ -189,9 +191,10 @@ int b24bg_task_leave(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
         return 0;
     }
     give_lease_back(task);
-    return 1;
+    return b24bg_task_finish_alerts(task) == 0;
 }
 
+/* Alerts too: one that is killed in the middle is run again by the next task. */
 static void finish_calls(b24bg_task_t *task)
 {
     apr_time_t end = apr_time_now() + B24BG_TASK_FINISH;
@@ -202,6 +205,9 @@ static void finish_calls(b24bg_task_t *task)
         task->config->http->perform(task->config->http, left, &running);
         left = end - apr_time_now();
     } while (running && left > 0);
+    while (b24bg_task_finish_alerts(task) && apr_time_now() < end) {
+        apr_sleep(FINISH_SLICE);
+    }
 }
 
 /* The store is below the task's pool, so it is still open. */
@@ -270,6 +276,7 @@ static void forget_times(b24bg_task_t *task)
 {
     task->reopen_due = task->lease_due = task->refresh_due = task->left_over_due = 0;
     task->inbox_due = task->commands_due = task->registrations_due = task->journal_due = 0;
+    task->alerts_due = 0;
     task->flush_due = task->budgets_due = task->purge_due = task->health_due = 0;
     task->silence_due = task->tokens_due = 0;
     task->full_warned = task->unreadable_warned = task->unreachable_warned = 0;
@@ -300,6 +307,9 @@ void b24bg_task_step(b24bg_task_t *task, apr_time_t now, apr_interval_time_t wai
         after_calls[i](task, scratch);
     }
     b24bg_alert_step(task->alerts, now);
+    if (may_go_on(task)) {
+        b24bg_task_work_alerts(task, scratch);
+    }
     if (!task->store) {
         b24bg_task_count_journal(task, scratch);
     }

@@ -186,6 +186,7 @@ static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
                   const b24bg_portal_counts_t *counts, b24bg_budget_source_e source)
 {
     b24bg_store_portal_t portal = {0};
+    b24bg_store_alert_t news = {.event = "budget"};
     b24bg_store_reason_t reason = {NULL, "budget", NULL, task->now, NULL, NULL};
     char detail[100];
 
@@ -194,10 +195,13 @@ static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
     portal.app = app->name;
     portal.member_id = counts->member_id;
     portal.domain = counts->domain;
-    reason.detail = detail;
-    b24bg_task_done(task,
-                    b24bg_store_event_add(task->store, app->name, counts->member_id, &reason));
-    b24bg_task_alert(task, app, "budget", &portal, detail);
+    news.detail = reason.detail = detail;
+    reason.alert = app->alert_command ? &news : NULL;
+    task->alerts_due = 0;
+    if (!b24bg_task_done(
+            task, b24bg_store_event_add(task->store, app->name, counts->member_id, &reason))) {
+        b24bg_task_alert(task, app, "budget", &portal, detail);
+    }
 }
 
 /* The request that uses up a number of B24bgBudgetWarn writes the line; the alert is the task's. */

@@ -296,7 +296,7 @@ static b24bg_store_portal_t *portal_of(b24bg_task_t *task, apr_pool_t *pool,
     return portal->installed ? portal : NULL;
 }
 
-static void alert_silence(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
+static void log_silence(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
 {
     const b24bg_store_portal_t *portal = portal_of(task, pool, news->registration);
 
@@ -308,15 +308,16 @@ static void alert_silence(b24bg_task_t *task, apr_pool_t *pool, const news_t *ne
                    "user=%" APR_INT64_T_FMT " silent_for=%" APR_INT64_T_FMT "s",
                    portal->app, portal->member_id, portal->domain, news->registration->user_id,
                    (apr_int64_t)apr_time_sec(news->app->silence));
-    b24bg_task_alert(task, news->app, "silent", portal, news->detail);
 }
 
 /* Applies it to the registration and finishes the message in one transaction. */
 static void apply_news(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
 {
     b24bg_store_registration_t *registration = news->registration;
-    b24bg_store_reason_t reason = {news->message->id, news->word, news->detail,
-                                   task->now,         NULL,       NULL};
+    const char *alert = news->event == B24BG_EVENT_SILENCE ? "silent" : NULL;
+    b24bg_store_reason_t reason = {
+        news->message->id, news->word, news->detail,
+        task->now,         NULL,       b24bg_task_alert_of(pool, news->app, alert, news->detail)};
     int changes = b24bg_task_registration_apply(task, pool, news->app, registration, news->event);
 
     if (news->event == B24BG_EVENT_NOTICE) {
@@ -328,9 +329,9 @@ static void apply_news(b24bg_task_t *task, apr_pool_t *pool, const news_t *news)
         finish(task, news->message);
     } else if (b24bg_task_done(task,
                                b24bg_store_registration_put(task->store, registration, &reason))) {
-        task->registrations_due = task->refresh_due = 0;
+        task->registrations_due = task->refresh_due = task->alerts_due = 0;
         if (news->event == B24BG_EVENT_SILENCE) {
-            alert_silence(task, pool, news);
+            log_silence(task, pool, news);
         }
     }
 }

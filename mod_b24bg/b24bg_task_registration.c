@@ -316,8 +316,12 @@ static const char *history_of(job_t *job)
 
 static int commit(job_t *job, b24bg_registration_tell_e tell)
 {
-    b24bg_store_reason_t reason = {
-        NULL, b24bg_task_tell_word(tell), history_of(job), job->task->now, NULL, NULL};
+    b24bg_store_reason_t reason = {NULL,
+                                   b24bg_task_tell_word(tell),
+                                   history_of(job),
+                                   job->task->now,
+                                   NULL,
+                                   b24bg_task_tell_alert(job->pool, job->app, &job->row, tell)};
 
     return job->task->store &&
            b24bg_task_done(job->task, b24bg_store_registration_put(job->task->store, &job->row,

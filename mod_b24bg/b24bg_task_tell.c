@@ -141,6 +141,14 @@ static const char *detail_of(apr_pool_t *pool, const b24bg_store_registration_t 
     return registration->detail;
 }
 
+const b24bg_store_alert_t *b24bg_task_tell_alert(apr_pool_t *pool, const b24bg_task_app_t *app,
+                                                 const b24bg_store_registration_t *registration,
+                                                 b24bg_registration_tell_e tell)
+{
+    return b24bg_task_alert_of(pool, app, tellings[tell].alert,
+                               detail_of(pool, registration, tell));
+}
+
 void b24bg_task_tell(b24bg_task_t *task, const b24bg_task_app_t *app,
                      const b24bg_store_portal_t *portal,
                      const b24bg_store_registration_t *registration, b24bg_registration_tell_e tell)
@@ -157,46 +165,7 @@ void b24bg_task_tell(b24bg_task_t *task, const b24bg_task_app_t *app,
                                  (b24bg_rebind_result_e)tellings[tell].counted);
     }
     if (tellings[tell].alert) {
-        b24bg_task_alert(task, app, tellings[tell].alert, portal,
-                         detail_of(scratch, registration, tell));
+        task->alerts_due = 0;
     }
     apr_pool_destroy(scratch);
-}
-
-/* The alert command */
-
-void b24bg_task_alert(b24bg_task_t *task, const b24bg_task_app_t *app, const char *event,
-                      const b24bg_store_portal_t *portal, const char *detail)
-{
-    b24bg_alert_t alert = {app->alert_command, event,          portal->app,
-                           portal->member_id,  portal->domain, detail};
-
-    if (app->alert_command) {
-        b24bg_alert_add(task->alerts, &alert, task->now);
-    }
-}
-
-static void report_alert(void *baton, const b24bg_alert_report_t *report)
-{
-    b24bg_task_t *task = baton;
-    const b24bg_alert_t *alert = report->alert;
-
-    b24bg_table_count_alert(task->config->table, report->result);
-    if (report->result == B24BG_ALERT_HANDLED) {
-        b24bg_task_say(task, B24BG_LOG_INFO,
-                       "B24BG0331: B24bgAlertCmd has taken: event=%s app=%s portal=%s",
-                       alert->event, alert->app, alert->member_id);
-    } else if (!report->known) {
-        b24bg_task_say(
-            task, B24BG_LOG_WARNING,
-            "B24BG0332: B24bgAlertCmd failed: event=%s app=%s portal=%s try=%d why=\"%s\" "
-            "output=\"%s\"%s",
-            alert->event, alert->app, alert->member_id, report->tries, report->why, report->output,
-            report->result == B24BG_ALERT_AGAIN ? "" : "; it is not tried again");
-    }
-}
-
-void b24bg_task_alerts_begin(b24bg_task_t *task)
-{
-    task->alerts = b24bg_alert_create(task->pool, &b24bg_alert_limits, report_alert, task);
 }

@@ -212,6 +212,7 @@ def test_a_dead_refresh_token_blocks(bitrix, alerts):
     server.install(portal)
     server.wait_state(portal, "bound")
     server.check_agrees(portal)
+    server.wait_for(lambda: "rebound" in alerts.events(), "alert")
 
 
 def test_an_installation_outlives_a_refresh_that_answers_late(bitrix):
@@ -675,6 +676,44 @@ def test_alerts(bitrix, alerts):
     bitrix.lose(portal)
     server.wait_for(lambda: len(server.tagged("B24BG0321")) == 2, "rebind again")
     assert sorted(alerts.events()) == ["disabled", "rebound"]  # one an hour
+
+
+def alerts_settled(server):
+    return not server.rows("SELECT * FROM b24bg_alerts WHERE due <> 0")
+
+
+def test_the_limit_of_alerts_outlives_a_reload(bitrix, alerts):
+    server = bitrix.serve(bitrix.registering(alerts.line))
+    server.expect(LOST)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    for times in 1, 2:
+        bitrix.lose(portal)
+        server.wait_for(lambda: len(server.tagged("B24BG0321")) == times, "rebind")
+        server.wait_for(lambda: alerts_settled(server), "alert")
+        assert alerts.events() == ["disabled", "rebound"]
+        server.graceful()
+        server.bound(bitrix.add_portal())  # by the new generation
+
+
+def test_an_alert_whose_server_was_killed_is_run_again(bitrix, alerts):
+    """In the middle of its command; the one behind it waits in the store."""
+    quick, begun = alerts.command.read_text(), alerts.log.with_name("begun")
+    alerts.log.parent.chmod(0o777)
+    alerts.command.write_text(f"#!/bin/sh\n>{begun}\nexec sleep 30\n")
+    server = bitrix.serve(bitrix.registering(alerts.line))
+    server.expect(LOST)
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    bitrix.lose(portal)
+    server.wait_for(lambda: server.tagged("B24BG0321") and begun.exists(), "rebind and alert")
+    server.kill()
+    alerts.command.write_text(quick)
+    server.end_lease()
+    server.rows("UPDATE b24bg_alerts SET due = 1 WHERE due <> 0")  # the end of 30 s
+    server.start()
+    server.wait_for(lambda: alerts_settled(server), "alert")
+    assert alerts.events() == ["disabled", "rebound"]
 
 
 def test_an_alert_command_that_hangs_delays_nothing(bitrix, alerts):
