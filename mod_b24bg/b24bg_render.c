@@ -96,6 +96,12 @@ static void copy_portal(apr_pool_t *pool, const b24bg_portal_counts_t *from,
         apr_pmemdup(pool, from->events, (apr_size_t)from->event_count * sizeof(from->events[0]));
 }
 
+/* A personal place that is not known any more is of no registration and of no portal. */
+static int is_shown(const b24bg_portal_counts_t *counts, const b24bg_render_source_t *source)
+{
+    return counts->known || (!counts->user && !source->known_only);
+}
+
 static void read_portals(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
                          const b24bg_render_source_t *source, const b24bg_render_app_t **by_row)
 {
@@ -110,7 +116,7 @@ static void read_portals(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
             has = b24bg_table_read_portal(source->table, slot, source->now, &counts);
         }
         snapshot->taken += has != 0;
-        if (has && by_row[counts.app] && (counts.known || !source->known_only)) {
+        if (has && by_row[counts.app] && is_shown(&counts, source)) {
             portal = apr_array_push(snapshot->portals);
             copy_portal(pool, &counts, portal);
             portal->app = by_row[counts.app];

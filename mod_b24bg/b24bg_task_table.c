@@ -255,14 +255,28 @@ static int end_show_all(b24bg_task_t *task, apr_pool_t *scratch)
     return task->all_shown;
 }
 
-/* A personal registration's place is known as its portal is. 0: not now. */
-static int know_personal(b24bg_task_t *task, const b24bg_store_registration_t *row,
-                         apr_pool_t *scratch)
+/* The configuration does not ask for it, and nobody works on it: it retired, or was taken away. */
+static int is_over(const b24bg_task_app_t *app, const b24bg_store_registration_t *row)
 {
+    int state = b24bg_registration_state_by_name(row->state);
+
+    return !b24bg_task_wants(app, row->user_id) && !row->due &&
+           (state == B24BG_REGISTRATION_UNKNOWN || state == B24BG_REGISTRATION_UNBOUND);
+}
+
+/* A personal registration's place is known as its portal is, for as long as there is one to be
+ * shown. 0: not now. */
+static int know_personal(b24bg_task_t *task, const b24bg_task_app_t *app,
+                         const b24bg_store_registration_t *row, apr_pool_t *scratch)
+{
+    b24bg_portal_id_t id = {app->row, row->member_id, row->user_id};
     b24bg_store_portal_t *portal;
 
     if (row->user_id == 0) {
         return 1;
+    }
+    if (is_over(app, row)) {
+        return b24bg_table_unknow(task->config->table, &id);
     }
     if (!b24bg_task_done(task, b24bg_store_portal_get(task->store, scratch, row->app,
                                                       row->member_id, &portal))) {
@@ -271,14 +285,14 @@ static int know_personal(b24bg_task_t *task, const b24bg_store_registration_t *r
     return show_portal(task, portal, row->user_id, scratch);
 }
 
-static int show_life(b24bg_task_t *task, const b24bg_store_registration_t *row,
-                     b24bg_portal_ref_t place)
+static int show_life(b24bg_task_t *task, const b24bg_task_app_t *app,
+                     const b24bg_store_registration_t *row, b24bg_portal_ref_t place)
 {
     int state = b24bg_registration_state_by_name(row->state);
     int reason = b24bg_registration_reason_by_name(row->reason);
     b24bg_shown_t shown = {0};
 
-    shown.has = 1;
+    shown.has = !is_over(app, row);
     shown.state = state < 0 ? B24BG_REGISTRATION_UNKNOWN : state;
     shown.reason = reason < 0 ? B24BG_BLOCKED_NONE : reason;
     shown.since = row->since;
@@ -301,11 +315,12 @@ static int show_registration(b24bg_task_t *task, const b24bg_store_registration_
         return 1;
     }
     id.app = app->row;
-    if (!know_personal(task, row, scratch)) {
+    if (!know_personal(task, app, row, scratch)) {
         return 0;
     }
     place = b24bg_table_find(task->config->table, &id);
-    return (!place.slot || show_life(task, row, place)) && show_keys(task, row, place, scratch);
+    return (!place.slot || show_life(task, app, row, place)) &&
+           show_keys(task, row, place, scratch);
 }
 
 static int refresh_registrations(b24bg_task_t *task, apr_pool_t *scratch)

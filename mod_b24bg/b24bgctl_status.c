@@ -47,7 +47,7 @@ static const struct {
     const char *never; /* when there is no `due` */
 } states[B24BG_REGISTRATION_STATE_COUNT] = {
     [B24BG_REGISTRATION_UNKNOWN] = {"the portal was not asked yet", "ask the portal",
-                                    "nothing before an installation or b24bgctl bind"},
+                                    "nothing before the configuration asks for one"},
     [B24BG_REGISTRATION_BOUND] = {"registered", "ask the portal",
                                   "nothing before a notice or silence"},
     [B24BG_REGISTRATION_SUSPECT] = {"it may be gone", "ask the portal", "ask the portal"},
@@ -58,11 +58,20 @@ static const struct {
                                     "nothing before b24bgctl bind"},
     [B24BG_REGISTRATION_BLOCKED] = {"no automatic work", "go on", "nothing before that is mended"}};
 
+/* The configuration has ceased to ask for it, and nobody works on it. */
+static int is_retired(const entry_t *entry)
+{
+    return entry->state == B24BG_REGISTRATION_UNKNOWN && entry->row.change && !entry->row.due;
+}
+
 static const char *words_of(const entry_t *entry)
 {
     if (!entry->row.change) {
         return "none was made: the app has no B24bgWorkerURL and B24bgErrorURL, or was installed "
                "just now";
+    }
+    if (is_retired(entry)) {
+        return "not asked for by the configuration";
     }
     return entry->state < 0 ? "not a state that this version knows" : states[entry->state].words;
 }
@@ -96,6 +105,11 @@ static int is_alive(const view_t *view)
     return view->lease && view->lease->until > view->now;
 }
 
+static b24bgctl_exit_e judge_tokens(const entry_t *entry)
+{
+    return entry->token_age > TOKEN_WARNING ? B24BGCTL_WARNING : B24BGCTL_GOOD;
+}
+
 /* An application that somebody uninstalled is no trouble: nobody can or should mend that. */
 static b24bgctl_exit_e judge(const entry_t *entry)
 {
@@ -104,9 +118,11 @@ static b24bgctl_exit_e judge(const entry_t *entry)
         return B24BGCTL_CRITICAL;
     case B24BG_REGISTRATION_BLOCKED:
         return entry->reason == B24BG_BLOCKED_UNINSTALLED ? B24BGCTL_GOOD : B24BGCTL_CRITICAL;
+    case B24BG_REGISTRATION_UNKNOWN:
+        return is_retired(entry) ? judge_tokens(entry) : B24BGCTL_WARNING;
     case B24BG_REGISTRATION_BOUND:
     case B24BG_REGISTRATION_UNBOUND:
-        return entry->token_age > TOKEN_WARNING ? B24BGCTL_WARNING : B24BGCTL_GOOD;
+        return judge_tokens(entry);
     default:
         return B24BGCTL_WARNING;
     }

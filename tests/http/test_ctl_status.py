@@ -175,7 +175,7 @@ def test_json_help_names_every_member(sqlite):
 
 
 @pytest.mark.parametrize("state, code, words", [
-    ("unknown", WARNING, "the portal was not asked yet"), ("suspect", WARNING, "it may be gone"),
+    ("unknown", GOOD, "not asked for by the configuration"), ("suspect", WARNING, "it may be gone"),
     ("binding", WARNING, "it is being registered"), ("bound", GOOD, "registered"),
     ("unbound", GOOD, "taken away by command"), ("lost", CRITICAL, "the portal has deleted it"),
     ("new-state", WARNING, "not a state that this version knows")])
@@ -186,6 +186,13 @@ def test_states(sqlite, state, code, words):
     assert f": {state} ({words}) since 2026-01-31T09:00Z" in line
     if code != GOOD:
         assert first.endswith(f" - portal {MEMBER_ID} (crm.example.com) {state}")
+
+
+def test_not_asked_yet(sqlite):
+    sqlite.lease()
+    sqlite.both("unknown", due=now())
+    first, [line] = status(sqlite, WARNING)
+    assert first.endswith(" unknown") and ": unknown (the portal was not asked yet)" in line
 
 
 @pytest.mark.parametrize("reason, code, remedy", [
@@ -208,7 +215,8 @@ def test_reasons(sqlite, reason, code, remedy):
     ("lost", 0, "nothing, B24bgRebind is off"), ("lost", -1, "register it again now"),
     ("lost", DAY, r"register it again at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"),
     ("suspect", -1, "ask the portal now"), ("binding", -1, "read it back now"),
-    ("blocked", DAY, "go on at "), ("unknown", 0, "nothing before an installation")])
+    ("blocked", DAY, "go on at "), ("unknown", -1, "ask the portal now"),
+    ("unknown", 0, "nothing before the configuration asks for one")])
 def test_what_happens_next(sqlite, state, due, words):
     sqlite.both(state, due=due and now() + due)
     _, [line] = status(sqlite, CRITICAL if state in ("lost", "blocked") else WARNING)

@@ -252,6 +252,24 @@ def test_registered(bitrix):
         assert server.ask("GET", f"/b24bg-status?format={form}").status == 200  # and no secrets
 
 
+def test_from_all_to_single_users(bitrix):
+    """What the configuration has ceased to ask for is nobody's concern, here and to b24bgctl."""
+    portal = bitrix.add_portal()
+    server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering())
+    server.bound(portal)
+    for users in ("1", "2"):
+        server.write_conf(PROBE_LOCATION + STATUS + bitrix.registering(f"B24bgUsers {users}"))
+        server.graceful()
+        server.install(portal)
+        server.wait_state(portal, "bound", int(users))
+        server.wait_for(lambda: look(server, "text") == "OK 1 portal, 1 registered\n", "show it")
+    shown = [row["user"] for row in json.loads(look(server, "json"))["portals"]]
+    assert sorted(shown) == [0, 2]
+    assert [labels for name, labels in scrape(server) if name == "b24bg_registered"] \
+        == [(("app", NAME), ("portal", f"{portal.member_id}:2"))]
+    assert server.ctl("status").startswith("OK - ")
+
+
 def test_store_down(bitrix):
     portal = bitrix.add_portal()
     server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering())

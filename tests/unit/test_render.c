@@ -448,6 +448,23 @@ static void test_personal_registrations(void **state)
     assert_holds(written(b24bg_render_text, &source), "CRITICAL telephony " DOMAIN ": lost; 2");
 }
 
+/* Their places stay, until others need them. */
+static void test_personal_place_that_is_over(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    char text[B24BG_MEMBER_ID_LENGTH + 1];
+    b24bg_portal_id_t id = {0, portal_id(text, 1), 7};
+
+    (void)state;
+    show(table, 1, B24BG_REGISTRATION_BOUND, 0);
+    assert_int_equal(know_user(table, 1, 7, "token"), 1);
+    assert_int_equal(b24bg_table_unknow(table, &id), 1);
+    assert_lacks(written(b24bg_render_html, &source), "user 7");
+    assert_int_equal(json_array_size(json_object_get(json(&source), "portals")), 1);
+    assert_holds(written(b24bg_render_prometheus, &source), "\nb24bg_portals 2\n");
+}
+
 /* The worst first. */
 static void test_order(void **state)
 {
@@ -765,6 +782,7 @@ int main(void)
     UNIT_ADD(test_tokens);
     UNIT_ADD(test_personal_place);
     UNIT_ADD(test_personal_registrations);
+    UNIT_ADD(test_personal_place_that_is_over);
     UNIT_ADD(test_order);
     UNIT_ADD(test_unknown_portals);
     UNIT_ADD(test_events);

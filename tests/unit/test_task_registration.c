@@ -1091,6 +1091,19 @@ static void a_sleeper_changes_nothing(void **state)
     end();
 }
 
+/* What the page is told of: 'r' a registration, 'k' a known place without one, '-' neither. */
+static char shown_of(int user)
+{
+    b24bg_portal_id_t id = {world.app.row, MEMBER, user};
+    b24bg_portal_ref_t place = b24bg_table_find(world.config.table, &id);
+    b24bg_portal_counts_t counts = {0};
+
+    if (place.slot) {
+        b24bg_table_read_portal(world.config.table, place.slot, world.now, &counts);
+    }
+    return counts.shown.has ? 'r' : counts.known ? 'k' : '-';
+}
+
 static void personal_ones_take_the_place_of_a_general_one(void **state)
 {
     const char *general;
@@ -1108,6 +1121,8 @@ static void personal_ones_take_the_place_of_a_general_one(void **state)
     assert_int_equal(2, portal.count);
     assert_string_equal(HANDLER "?u=7", portal.rows[row_of(7)].handler);
     assert_string_equal("unknown", state_of(0));
+    assert_int_equal('k', shown_of(0));
+    assert_int_equal('r', shown_of(7));
     assert_int_equal(0, is_live(general));
     live(60);
     lose(8);
@@ -1120,6 +1135,14 @@ static void personal_ones_take_the_place_of_a_general_one(void **state)
     live(20);
     agrees(0);
     assert_int_equal(1, portal.count);
+    assert_int_equal('r', shown_of(0));
+    assert_int_equal('-', shown_of(7));
+    want_users(8, 0);
+    live(10);
+    install();
+    live(20);
+    assert_int_equal('-', shown_of(7));
+    assert_int_equal('r', shown_of(8));
     end();
 }
 
