@@ -107,7 +107,7 @@ typedef struct {
     b24bg_render_config_t apps[B24BG_TABLE_APPS_MAX]; /* by row */
     int has_task; /* some app has a B24bgClient, so there is a background task */
     apr_time_t now;
-    int known_only; /* portals that are not known are counted, not copied */
+    int known_only; /* portals that are not installed are counted, not copied */
 } b24bg_render_source_t;
 
 typedef struct {
@@ -125,6 +125,7 @@ typedef struct {
     apr_int64_t user;
     int http;
     int known;
+    int uninstalled; /* not known any more, which its registration still tells */
     apr_time_t last_load;
     apr_uint64_t loads;
     apr_uint64_t repeats;
@@ -147,8 +148,8 @@ typedef struct {
 typedef struct {
     apr_time_t now;
     apr_array_header_t *apps;     /* b24bg_render_app_t */
-    apr_array_header_t *portals;  /* b24bg_render_portal_t: the known ones, the worst first; then
-                                     the others, the last loaded first */
+    apr_array_header_t *portals;  /* b24bg_render_portal_t: the known and uninstalled ones, the
+                                     worst first; then the others, the last loaded first */
     apr_array_header_t *problems; /* b24bg_render_problem_t, the worst first */
     b24bg_table_health_t health;
     int has_task;
@@ -156,7 +157,7 @@ typedef struct {
     apr_uint64_t alerts[B24BG_ALERTED_COUNT];
     apr_uint32_t capacity;
     apr_uint32_t taken; /* places, of known and unknown portals of any app */
-    int known;          /* portals and personal registrations */
+    int rows;           /* portals and personal registrations, known or uninstalled */
     int registrations;  /* those that there should be */
     int registered;     /* known ones that are bound */
     b24bg_level_e level;

@@ -63,7 +63,9 @@ void b24bg_words_count(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot
 int b24bg_render_registered(const b24bg_render_portal_t *portal);
 /* 0: a command took it away, or the application was uninstalled; so it is not missing. */
 int b24bg_render_wanted(const b24bg_render_portal_t *portal);
-/* 0: not known, or the place of a portal whose registrations are all for single users. */
+/* 0: not installed here, so anybody may have made it up. */
+int b24bg_render_is_row(const b24bg_render_portal_t *portal);
+/* 0: no row, or the place of a portal whose registrations are all for single users. */
 int b24bg_render_is_registration(const b24bg_render_portal_t *portal);
 b24bg_level_e b24bg_problem_level(b24bg_problem_e problem);
 

@@ -72,6 +72,14 @@ static void read_apps(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
     }
 }
 
+static int is_uninstalled(const b24bg_portal_counts_t *counts)
+{
+    const b24bg_shown_t *shown = &counts->shown;
+
+    return !counts->known && shown->has && shown->state == B24BG_REGISTRATION_BLOCKED &&
+           shown->reason == B24BG_BLOCKED_UNINSTALLED;
+}
+
 static void copy_portal(apr_pool_t *pool, const b24bg_portal_counts_t *from,
                         b24bg_render_portal_t *to)
 {
@@ -83,6 +91,7 @@ static void copy_portal(apr_pool_t *pool, const b24bg_portal_counts_t *from,
     to->user = from->user;
     to->http = from->http;
     to->known = from->known;
+    to->uninstalled = is_uninstalled(from);
     to->last_load = from->last_load;
     to->loads = from->loads;
     to->repeats = from->repeats;
@@ -99,7 +108,7 @@ static void copy_portal(apr_pool_t *pool, const b24bg_portal_counts_t *from,
 /* A personal place that is not known any more is of no registration and of no portal. */
 static int is_shown(const b24bg_portal_counts_t *counts, const b24bg_render_source_t *source)
 {
-    return counts->known || (!counts->user && !source->known_only);
+    return counts->known || is_uninstalled(counts) || (!counts->user && !source->known_only);
 }
 
 static void read_portals(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
@@ -183,11 +192,16 @@ static void judge_task(b24bg_render_snapshot_t *snapshot)
     }
 }
 
+int b24bg_render_is_row(const b24bg_render_portal_t *portal)
+{
+    return portal->known || portal->uninstalled;
+}
+
 /* What is left of one for all is told of as long as it is there. */
 int b24bg_render_is_registration(const b24bg_render_portal_t *portal)
 {
-    return portal->known && (portal->user || !portal->app->config.personal ||
-                             (portal->shown.has && b24bg_render_wanted(portal)));
+    return b24bg_render_is_row(portal) && (portal->user || !portal->app->config.personal ||
+                                           (portal->shown.has && b24bg_render_wanted(portal)));
 }
 
 /* There should be an answer by now. Where no row says since when, its tokens are as old as the
@@ -235,8 +249,8 @@ static void judge_portal(b24bg_render_snapshot_t *snapshot, b24bg_render_portal_
 {
     apr_int64_t limit = portal->app->config.budget_limit;
 
+    snapshot->rows += b24bg_render_is_row(portal);
     if (portal->known) {
-        snapshot->known++;
         snapshot->registrations += b24bg_render_is_registration(portal);
         snapshot->registered += b24bg_render_registered(portal) == 1;
     }
@@ -263,9 +277,9 @@ static int compare_portals(const void *first, const void *second)
 {
     const b24bg_render_portal_t *one = first;
     const b24bg_render_portal_t *other = second;
-    int order = other->known - one->known;
+    int order = b24bg_render_is_row(other) - b24bg_render_is_row(one);
 
-    if (order == 0 && !one->known) {
+    if (order == 0 && !b24bg_render_is_row(one)) {
         order = compare_numbers(other->last_load, one->last_load);
     }
     if (order == 0) {
@@ -309,7 +323,7 @@ static void judge(b24bg_render_snapshot_t *snapshot)
 
     for (pass = 0; pass < 2; pass++) {
         snapshot->problems->nelts = 0;
-        snapshot->known = snapshot->registrations = snapshot->registered = 0;
+        snapshot->rows = snapshot->registrations = snapshot->registered = 0;
         judge_task(snapshot);
         for (i = 0; i < snapshot->portals->nelts; i++) {
             judge_portal(snapshot, &APR_ARRAY_IDX(snapshot->portals, i, b24bg_render_portal_t));

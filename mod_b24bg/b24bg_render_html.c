@@ -108,7 +108,9 @@ static void write_registered(b24bg_out_t *out, snapshot_t *snapshot, portal_t *p
     raw(out, state_class(portal));
     raw(out, "\">");
     if (b24bg_render_is_registration(portal)) {
-        raw(out, registered < 0 ? "<b>?</b> " : registered ? "<b>yes</b> " : "<b>no</b> ");
+        raw(out, portal->uninstalled || registered == 0 ? "<b>no</b> "
+                 : registered < 0                       ? "<b>?</b> "
+                                                        : "<b>yes</b> ");
     }
     b24bg_words_state(out, portal);
     raw(out, "</span>");
@@ -289,7 +291,7 @@ static void write_portals(b24bg_out_t *out, snapshot_t *snapshot)
     int i;
 
     raw(out, "<h2>Portals</h2>\n");
-    if (!snapshot->known) {
+    if (!snapshot->rows) {
         raw(out, "<p>No portal is known. ");
         raw(out, snapshot->has_task
                      ? "One is as soon as it has installed the application at the install URL."
@@ -304,7 +306,7 @@ static void write_portals(b24bg_out_t *out, snapshot_t *snapshot)
         raw(out, "</th>");
     }
     raw(out, "</tr></thead>\n<tbody role=\"rowgroup\">\n");
-    for (i = 0; i < snapshot->known; i++) {
+    for (i = 0; i < snapshot->rows; i++) {
         write_portal(out, snapshot, &APR_ARRAY_IDX(snapshot->portals, i, b24bg_render_portal_t));
     }
     raw(out, "</tbody>\n</table>\n");
@@ -313,20 +315,20 @@ static void write_portals(b24bg_out_t *out, snapshot_t *snapshot)
 /* Anybody can make these up. */
 static void write_unknown(b24bg_out_t *out, snapshot_t *snapshot)
 {
-    int count = snapshot->portals->nelts - snapshot->known;
+    int count = snapshot->portals->nelts - snapshot->rows;
     int i;
 
     if (!count) {
         return;
     }
-    raw(out, "<h2>Portals that are not installed here</h2>\n<p>");
+    raw(out, "<h2>Other portals, not installed here</h2>\n<p>");
     b24bg_out_number(out, (apr_uint64_t)count);
     raw(out, count > B24BG_RENDER_UNKNOWN_SHOWN ? ", the last of them:</p>\n" : ":</p>\n");
     raw(out, "<table>\n<thead><tr><th scope=\"col\">It says it is</th><th scope=\"col\">Last load"
              "</th><th scope=\"col\" class=\"n\">Loads</th></tr></thead>\n<tbody>\n");
     for (i = 0; i < count && i < B24BG_RENDER_UNKNOWN_SHOWN; i++) {
         portal_t *portal =
-            &APR_ARRAY_IDX(snapshot->portals, snapshot->known + i, b24bg_render_portal_t);
+            &APR_ARRAY_IDX(snapshot->portals, snapshot->rows + i, b24bg_render_portal_t);
         raw(out, "<tr><th scope=\"row\" title=\"");
         b24bg_out_text(out, portal->label);
         raw(out, "\">");

@@ -163,13 +163,14 @@ static void write_rebinds(b24bg_out_t *out, b24bg_metric_e metric, app_t *app)
 
 /* Metrics of a portal */
 
-/* Anybody can make up portals, so unknown ones must neither alert nor make series; but where there
- * is no client there are no others. */
+/* Anybody can make up portals, so those that are no rows must neither alert nor make
+ * series; but where there is no client there are no others. */
 static int is_monitored(portal_t *portal)
 {
-    return portal->known || !portal->app->config.has_client;
+    return b24bg_render_is_row(portal) || !portal->app->config.has_client;
 }
 
+/* An uninstalled portal has no registration to lose. */
 static void write_budget_used(b24bg_out_t *out, b24bg_metric_e metric, portal_t *portal,
                               apr_time_t now)
 {
@@ -177,7 +178,7 @@ static void write_budget_used(b24bg_out_t *out, b24bg_metric_e metric, portal_t 
 
     (void)now;
     for (source = 0; source < B24BG_BUDGET_COUNT; source++) {
-        if (portal->budgets[source].start) {
+        if (portal->budgets[source].start && !portal->uninstalled) {
             begin_portal(out, metric, portal);
             more(out, "source", b24bg_budget_source_name((b24bg_budget_source_e)source));
             value(out, portal->budgets[source].used);
@@ -191,7 +192,7 @@ static void write_registered(b24bg_out_t *out, b24bg_metric_e metric, portal_t *
     int registered = b24bg_render_wanted(portal) ? b24bg_render_registered(portal) : -1;
 
     (void)now;
-    if (portal->known && !b24bg_render_is_registration(portal)) {
+    if (b24bg_render_is_row(portal) && !b24bg_render_is_registration(portal)) {
         return;
     }
     begin_portal(out, metric, portal);

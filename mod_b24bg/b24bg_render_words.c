@@ -84,9 +84,9 @@ _Static_assert(sizeof(states) / sizeof(states[0]) == B24BG_REGISTRATION_STATE_CO
 
 void b24bg_words_state(b24bg_out_t *out, const b24bg_render_portal_t *portal)
 {
-    if (!portal->known) {
+    if (!b24bg_render_is_row(portal)) {
         b24bg_out_text(out, "not installed");
-    } else if (!b24bg_render_is_registration(portal)) {
+    } else if (portal->known && !b24bg_render_is_registration(portal)) {
         b24bg_out_text(out, "for single users");
     } else if (!portal->shown.has) {
         b24bg_out_text(out, "no registration yet");
@@ -155,8 +155,12 @@ static void next_by_state(b24bg_out_t *out, const b24bg_render_snapshot_t *snaps
 void b24bg_words_next(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
                       const b24bg_render_portal_t *portal)
 {
-    if (!portal->known) {
+    if (!b24bg_render_is_row(portal)) {
         b24bg_out_text(out, "serves it, and counts its loads");
+        return;
+    }
+    if (portal->uninstalled) {
+        next_by_state(out, snapshot, portal);
         return;
     }
     if (!b24bg_render_is_registration(portal)) {

@@ -270,6 +270,23 @@ def test_from_all_to_single_users(bitrix):
     assert server.ctl("status").startswith("OK - ")
 
 
+def test_uninstalled(bitrix):
+    portal = bitrix.add_portal()
+    server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering())
+    server.bound(portal)
+    server.send(bitrix.event(portal, "uninstall"))
+    server.wait_for(lambda: "blocked: uninstalled" in look(server), "show it")
+    page = look(server)
+    check_page(page)
+    assert "not installed here" not in page and re.search(r"<li>\d\d:\d\d uninstalled</li>", page)
+    assert look(server, "text") == "OK 0 portals, 0 registered\n"
+    assert math.isnan(scrape(server)["b24bg_registered",
+                                     (("app", NAME), ("portal", portal.member_id))])
+    row, = json.loads(look(server, "json"))["portals"]
+    assert (row["known"], row["reason"], row["level"]) == (False, "uninstalled", "OK")
+    assert row["next"].startswith("nothing by itself; ")
+
+
 def test_store_down(bitrix):
     portal = bitrix.add_portal()
     server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering())

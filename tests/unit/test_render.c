@@ -204,6 +204,37 @@ static void test_state(void **state)
                               b24bg_registration_reason_name(row->reason)));
 }
 
+/* Nobody knows it any more, and everybody sees why. */
+static void test_uninstalled(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    b24bg_portal_ref_t place =
+        show(table, 1, B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_UNINSTALLED);
+    const b24bg_shown_event_t events[] = {{NOW, B24BG_SHOWN_EVENT_UNINSTALLED, 0}};
+    int i;
+
+    (void)state;
+    source.apps[0].has_client = 1;
+    for (i = 0; i < 9; i++) {
+        b24bg_table_budget_add(table, place, B24BG_BUDGET_BROWSER, NOW);
+    }
+    assert_int_equal(b24bg_table_show_events(table, place, events, 1), 1);
+    unknow(table, 1);
+    load(table, 2, NOW); /* one that never was */
+    assert_string_equal(written(b24bg_render_text, &source), "OK 0 portals, 0 registered\n");
+    assert_holds(written(b24bg_render_html, &source), "<b>no</b> blocked: uninstalled<");
+    assert_holds(written(b24bg_render_html, &source), "no action is needed");
+    assert_holds(written(b24bg_render_html, &source), "<li>22:13 uninstalled</li>");
+    assert_holds(written(b24bg_render_html, &source), "<p>1:</p>");
+    assert_holds(written(b24bg_render_json, &source), "\"next\":\"nothing by itself; no action");
+    assert_int_equal(occurrences(written(b24bg_render_prometheus, &source), "portal=\""), 2);
+    assert_lacks(written(b24bg_render_prometheus, &source), "\nb24bg_budget_used{");
+    assert_holds(written(b24bg_render_prometheus, &source),
+                 "\nb24bg_registered{app=\"telephony\",portal="
+                 "\"00000000000000000000000000000001\"} NaN\n");
+}
+
 static void test_each_reason_has_a_remedy(void **state)
 {
     int reason;
@@ -480,7 +511,7 @@ static void test_order(void **state)
     show(table, 4, B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_PAYMENT);
     show(table, 5, B24BG_REGISTRATION_BLOCKED, B24BG_BLOCKED_PAYMENT);
     snapshot = b24bg_render_snapshot(unit_pool, &source);
-    assert_int_equal(snapshot->known, 5);
+    assert_int_equal(snapshot->rows, 5);
     assert_int_equal(snapshot->registered, 1);
     assert_int_equal(APR_ARRAY_IDX(snapshot->portals, 0, b24bg_render_portal_t).level,
                      B24BG_LEVEL_CRITICAL);
@@ -772,6 +803,7 @@ static void test_full(void **state)
 int main(void)
 {
     UNIT_ADD_ROWS(test_state, states);
+    UNIT_ADD(test_uninstalled);
     UNIT_ADD(test_each_reason_has_a_remedy);
     UNIT_ADD(test_rebind_off);
     UNIT_ADD(test_not_registered_by_the_module);
