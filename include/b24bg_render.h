@@ -64,8 +64,9 @@ typedef enum { B24BG_LEVEL_LIST(B24BG_LEVEL_ENUM) B24BG_LEVEL_COUNT } b24bg_leve
 
 /* What can be wrong: identifier, level. */
 #define B24BG_PROBLEM_LIST(X)                                                                      \
-    X(TASK_NEVER, UNKNOWN) /* the background task has not run since the server was started */      \
-    X(TASK_DEAD, WARNING)  /* it has, and not for B24BG_RENDER_DEAD */                             \
+    X(TASK_NEVER, UNKNOWN)   /* the background task has not run since the server was started */    \
+    X(STORE_UNREAD, UNKNOWN) /* it has, and could not read the store since then */                 \
+    X(TASK_DEAD, WARNING)    /* it has, and not for B24BG_RENDER_DEAD */                           \
     X(STORE_DOWN, WARNING)                                                                         \
     X(LOST, CRITICAL)                                                                              \
     X(BLOCKED, CRITICAL) /* for another reason than that it was uninstalled */                     \
@@ -153,7 +154,8 @@ typedef struct {
     apr_array_header_t *problems; /* b24bg_render_problem_t, the worst first */
     b24bg_table_health_t health;
     int has_task;
-    int task_runs; /* within B24BG_RENDER_DEAD of now; else health is what was last known */
+    int store_read; /* since the server was started: before that nobody knows any portal */
+    int task_runs;  /* within B24BG_RENDER_DEAD of now; else health is what was last known */
     apr_uint64_t alerts[B24BG_ALERTED_COUNT];
     apr_uint32_t capacity;
     apr_uint32_t taken; /* places, of known and unknown portals of any app */

@@ -187,6 +187,9 @@ static void judge_task(b24bg_render_snapshot_t *snapshot)
     } else if (!snapshot->task_runs) {
         add_problem(snapshot, B24BG_PROBLEM_TASK_DEAD, NULL);
     }
+    if (snapshot->health.last_run && !snapshot->store_read) {
+        add_problem(snapshot, B24BG_PROBLEM_STORE_UNREAD, NULL);
+    }
     if (snapshot->health.last_run && snapshot->health.store_up == 0) {
         add_problem(snapshot, B24BG_PROBLEM_STORE_DOWN, NULL);
     }
@@ -353,6 +356,8 @@ b24bg_render_snapshot_t *b24bg_render_snapshot(apr_pool_t *pool,
         read_portals(snapshot, pool, source, by_row);
         b24bg_table_read_health(source->table, &snapshot->health);
         b24bg_table_read_alerts(source->table, snapshot->alerts);
+        /* Keys are read last: portals and registrations are there by then. */
+        snapshot->store_read = b24bg_table_keys_are_read(source->table);
     }
     /* The clock may have been set back since. */
     snapshot->task_runs = source->has_task && snapshot->health.last_run &&

@@ -286,17 +286,26 @@ static void write_problems(b24bg_out_t *out, snapshot_t *snapshot)
     }
 }
 
+static void write_no_portals(b24bg_out_t *out, snapshot_t *snapshot)
+{
+    raw(out, "<p>No portal is known");
+    if (!snapshot->has_task) {
+        raw(out, ". That needs an app with a B24bgClient.");
+    } else if (!snapshot->store_read) {
+        raw(out, " yet: the store was not read since the server was started.");
+    } else {
+        raw(out, ". One is as soon as it has installed the application at the install URL.");
+    }
+    raw(out, "</p>\n");
+}
+
 static void write_portals(b24bg_out_t *out, snapshot_t *snapshot)
 {
     int i;
 
     raw(out, "<h2>Portals</h2>\n");
     if (!snapshot->rows) {
-        raw(out, "<p>No portal is known. ");
-        raw(out, snapshot->has_task
-                     ? "One is as soon as it has installed the application at the install URL."
-                     : "That needs an app with a B24bgClient.");
-        raw(out, "</p>\n");
+        write_no_portals(out, snapshot);
         return;
     }
     raw(out, "<table class=\"cards\" role=\"table\">\n<thead role=\"rowgroup\"><tr role=\"row\">");

@@ -229,6 +229,10 @@ void b24bg_words_count(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot
         b24bg_out_text(out, "loads are served and counted; no app has a B24bgClient");
         return;
     }
+    if (!snapshot->store_read) {
+        b24bg_out_text(out, "no portal is known yet");
+        return;
+    }
     b24bg_out_number(out, (apr_uint64_t)snapshot->registrations);
     b24bg_out_text(out, snapshot->registrations == 1 ? " portal, " : " portals, ");
     b24bg_out_number(out, (apr_uint64_t)snapshot->registered);
@@ -269,6 +273,9 @@ void b24bg_words_problem(b24bg_out_t *out, const b24bg_render_snapshot_t *snapsh
     case B24BG_PROBLEM_TASK_NEVER:
         b24bg_out_text(out, "the background task has not run yet, so nothing is known of any "
                             "registration");
+        break;
+    case B24BG_PROBLEM_STORE_UNREAD:
+        b24bg_out_text(out, "the store could not be read yet, so nothing is known of any portal");
         break;
     case B24BG_PROBLEM_TASK_DEAD:
         b24bg_out_text(out, "the background task has not run ");

@@ -303,6 +303,29 @@ def test_store_down(bitrix):
     server.wait_for(lambda: look(server, "text").startswith("OK "), "say that it is back")
 
 
+def test_cold_start_with_the_store_down(bitrix):
+    portal = bitrix.add_portal()
+    server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering())
+    server.expect("B24BG030[12]")
+    server.bound(portal)
+    server.stop()
+    store = server.state / "b24bg.db"
+    kept = store.read_bytes()
+    os.truncate(store, 0)
+    with store.open("r+b") as file:  # the owner stays
+        file.write(b"no database" * 100)
+    server.start()
+    server.wait_for(lambda: look(server, "text").startswith("UNKNOWN the store could not be read"),
+                    "say that nothing is known")
+    page = look(server)
+    check_page(page)
+    assert "installed the application" not in page
+    server.stop()
+    store.write_bytes(kept)
+    server.start()
+    server.wait_for(lambda: look(server, "text") == "OK 1 portal, 1 registered\n", "show it again")
+
+
 def is_frozen(pid):
     """Whether none of its threads runs any more."""
     return all(stat.read_text().rpartition(")")[2].split()[0] == "T"

@@ -108,6 +108,7 @@ static b24bg_render_source_t source_of(b24bg_table_t *table)
 
     assert_int_equal(b24bg_table_app(table, "telephony"), 0);
     b24bg_table_set_health(table, &health);
+    b24bg_table_set_keys_read(table);
     source.apps[0].listed = source.apps[0].registers = source.apps[0].rebind = 1;
     source.apps[0].budget_limit = 10;
     source.apps[0].slow_limit = apr_time_from_sec(5);
@@ -361,6 +362,30 @@ static void test_health(void **state)
         assert_lacks(metrics, "\nb24bg_store_up ");
         assert_lacks(metrics, "\nb24bg_journal_records ");
     }
+}
+
+/* Cold, with the store down: that is no news of portals, good or bad. */
+static void test_store_not_read_yet(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = {table, {{0}}, 1, NOW, 0};
+    b24bg_table_health_t health = {NOW, 0, 3, 0, 1};
+    const char *html;
+
+    (void)state;
+    b24bg_table_set_health(table, &health);
+    assert_string_equal(written(b24bg_render_text, &source),
+                        "UNKNOWN the store could not be read yet, so nothing is known of any "
+                        "portal; the store is down, what comes in is kept in the journal; no "
+                        "portal is known yet\n");
+    html = written(b24bg_render_html, &source);
+    assert_holds(html, "<p>No portal is known yet: the store was not read since");
+    assert_lacks(html, "install URL");
+    health.store_up = 1;
+    b24bg_table_set_health(table, &health);
+    b24bg_table_set_keys_read(table);
+    assert_holds(written(b24bg_render_text, &source), "OK ");
+    assert_holds(written(b24bg_render_html, &source), "at the install URL");
 }
 
 /* Budget, tokens */
@@ -809,6 +834,7 @@ int main(void)
     UNIT_ADD(test_not_registered_by_the_module);
     UNIT_ADD(test_never_registered);
     UNIT_ADD_ROWS(test_health, healths);
+    UNIT_ADD(test_store_not_read_yet);
     UNIT_ADD(test_budget);
     UNIT_ADD(test_more_than_the_budget);
     UNIT_ADD(test_tokens);
