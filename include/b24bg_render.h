@@ -94,9 +94,9 @@ typedef enum { B24BG_PROBLEM_LIST(B24BG_PROBLEM_ENUM) B24BG_PROBLEM_COUNT } b24b
 
 /* What the configuration says of an app. */
 typedef struct {
-    int listed;                     /* 0: shown only when it has counted something */
+    int listed; /* 0: not configured any more; what it has counted is shown, its portals are not */
     int has_client;                 /* B24bgClient: portals can be known */
-    int registers;                  /* it has its URLs, so there are registrations */
+    int registers;                  /* with its URLs, so registrations are looked after */
     int personal;                   /* B24bgUsers: registrations are for single users */
     int rebind;                     /* B24bgRebind */
     apr_int64_t budget_limit;       /* B24bgSlowLimit's count; 0: not configured any more */
@@ -160,8 +160,8 @@ typedef struct {
     apr_uint32_t capacity;
     apr_uint32_t taken; /* places, of known and unknown portals of any app */
     int rows;           /* portals and personal registrations, known or uninstalled */
-    int registrations;  /* those that there should be */
-    int registered;     /* known ones that are bound */
+    int registrations;  /* those that there should be, and that the module looks after */
+    int registered;     /* of these */
     b24bg_level_e level;
 } b24bg_render_snapshot_t;
 

@@ -55,11 +55,11 @@ const char *b24bg_event_reason(const b24bg_shown_event_t *event);
 void b24bg_words_event(b24bg_out_t *out, const b24bg_shown_event_t *event);
 void b24bg_words_problem(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
                          const b24bg_render_problem_t *problem);
-/* "12 portals, 11 registered". */
+/* "12 registrations, 11 in place". */
 void b24bg_words_count(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot);
 
 /* b24bg_render.c */
-/* 1, 0, or -1 where nobody knows. */
+/* 1, 0, or -1 where nobody knows, or looks after it. */
 int b24bg_render_registered(const b24bg_render_portal_t *portal);
 /* 0: a command took it away, or the application was uninstalled; so it is not missing. */
 int b24bg_render_wanted(const b24bg_render_portal_t *portal);

@@ -51,7 +51,8 @@ static apr_uint64_t all_requests(const b24bg_app_counts_t *counts)
     return sum;
 }
 
-/* Fills by_row with pointers into snapshot->apps, which has room for all of them. */
+/* Fills by_row with pointers into snapshot->apps, which has room for all of them. What an app that
+ * is not configured any more has counted is shown, but nobody looks after its portals. */
 static void read_apps(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
                       const b24bg_render_source_t *source, const b24bg_render_app_t **by_row)
 {
@@ -65,9 +66,9 @@ static void read_apps(b24bg_render_snapshot_t *snapshot, apr_pool_t *pool,
         app.config = source->apps[row];
         app.requests = all_requests(&app.counts);
         if (app.config.listed || app.requests) {
-            APR_ARRAY_PUSH(snapshot->apps, b24bg_render_app_t) = app;
-            by_row[row] =
-                &APR_ARRAY_IDX(snapshot->apps, snapshot->apps->nelts - 1, b24bg_render_app_t);
+            b24bg_render_app_t *added = apr_array_push(snapshot->apps);
+            *added = app;
+            by_row[row] = app.config.listed ? added : NULL;
         }
     }
 }
@@ -146,7 +147,7 @@ int b24bg_render_wanted(const b24bg_render_portal_t *portal)
 
 int b24bg_render_registered(const b24bg_render_portal_t *portal)
 {
-    if (!portal->known || !portal->shown.has) {
+    if (!portal->known || !portal->shown.has || !portal->app->config.registers) {
         return -1;
     }
     switch (portal->shown.state) {
@@ -207,6 +208,13 @@ int b24bg_render_is_registration(const b24bg_render_portal_t *portal)
                                            (portal->shown.has && b24bg_render_wanted(portal)));
 }
 
+/* There should be one, and the module sees to it. */
+static int is_expected(const b24bg_render_portal_t *portal)
+{
+    return portal->app->config.registers && b24bg_render_is_registration(portal) &&
+           b24bg_render_wanted(portal);
+}
+
 /* There should be an answer by now. Where no row says since when, its tokens are as old as the
  * installation or younger. */
 static int waits_long(const b24bg_render_snapshot_t *snapshot, const b24bg_render_portal_t *portal)
@@ -218,9 +226,11 @@ static int waits_long(const b24bg_render_snapshot_t *snapshot, const b24bg_rende
 
 static void judge_registration(b24bg_render_snapshot_t *snapshot, b24bg_render_portal_t *portal)
 {
+    if (!portal->app->config.registers) {
+        return;
+    }
     if (!portal->shown.has) {
-        if (portal->app->config.registers && b24bg_render_is_registration(portal) &&
-            waits_long(snapshot, portal)) {
+        if (b24bg_render_is_registration(portal) && waits_long(snapshot, portal)) {
             add_problem(snapshot, B24BG_PROBLEM_IN_DOUBT, portal);
         }
         return;
@@ -254,10 +264,10 @@ static void judge_portal(b24bg_render_snapshot_t *snapshot, b24bg_render_portal_
 
     snapshot->rows += b24bg_render_is_row(portal);
     if (portal->known) {
-        snapshot->registrations += b24bg_render_is_registration(portal);
-        snapshot->registered += b24bg_render_registered(portal) == 1;
+        snapshot->registrations += is_expected(portal);
+        snapshot->registered += is_expected(portal) && b24bg_render_registered(portal) == 1;
     }
-    if (portal->known && portal->app->config.listed) {
+    if (portal->known) {
         judge_registration(snapshot, portal);
         if (limit && 2 * (apr_int64_t)portal->budgets[portal->best].used > limit) {
             add_problem(snapshot, B24BG_PROBLEM_BUDGET, portal);

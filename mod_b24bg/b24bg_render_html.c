@@ -114,7 +114,7 @@ static void write_registered(b24bg_out_t *out, snapshot_t *snapshot, portal_t *p
     }
     b24bg_words_state(out, portal);
     raw(out, "</span>");
-    if (portal->shown.has) {
+    if (portal->shown.has && (portal->uninstalled || portal->app->config.registers)) {
         raw(out, "<small>since ");
         ago(out, snapshot->now, portal->shown.since);
         raw(out, ", checked ");

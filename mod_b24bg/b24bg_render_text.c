@@ -69,7 +69,7 @@ void b24bg_render_auto(const b24bg_render_snapshot_t *snapshot, b24bg_render_cb 
     b24bg_out_raw(&out, "B24bgLevel: ");
     b24bg_out_raw(&out, b24bg_level_name(snapshot->level));
     b24bg_out_raw(&out, "\n");
-    auto_line(&out, "B24bgPortals", (apr_uint64_t)snapshot->registrations);
+    auto_line(&out, "B24bgRegistrations", (apr_uint64_t)snapshot->registrations);
     auto_line(&out, "B24bgRegistered", (apr_uint64_t)snapshot->registered);
     auto_line(&out, "B24bgProblems", (apr_uint64_t)snapshot->problems->nelts);
     auto_line(&out, "B24bgRequests", totals.requests);

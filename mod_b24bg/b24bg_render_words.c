@@ -86,6 +86,8 @@ void b24bg_words_state(b24bg_out_t *out, const b24bg_render_portal_t *portal)
 {
     if (!b24bg_render_is_row(portal)) {
         b24bg_out_text(out, "not installed");
+    } else if (portal->known && !portal->app->config.registers) {
+        b24bg_out_text(out, "not looked after");
     } else if (portal->known && !b24bg_render_is_registration(portal)) {
         b24bg_out_text(out, "for single users");
     } else if (!portal->shown.has) {
@@ -163,6 +165,10 @@ void b24bg_words_next(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
         next_by_state(out, snapshot, portal);
         return;
     }
+    if (!portal->app->config.registers) {
+        b24bg_out_text(out, "nothing: B24bgWorkerURL and B24bgErrorURL are not set");
+        return;
+    }
     if (!b24bg_render_is_registration(portal)) {
         b24bg_out_text(out, "registered for single users, below");
         return;
@@ -172,10 +178,8 @@ void b24bg_words_next(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,
     }
     if (portal->shown.has) {
         next_by_state(out, snapshot, portal);
-    } else if (portal->app->config.registers) {
-        b24bg_out_text(out, "asks the portal");
     } else {
-        b24bg_out_text(out, "nothing: B24bgWorkerURL and B24bgErrorURL are not set");
+        b24bg_out_text(out, "asks the portal");
     }
 }
 
@@ -234,9 +238,9 @@ void b24bg_words_count(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot
         return;
     }
     b24bg_out_number(out, (apr_uint64_t)snapshot->registrations);
-    b24bg_out_text(out, snapshot->registrations == 1 ? " portal, " : " portals, ");
+    b24bg_out_text(out, snapshot->registrations == 1 ? " registration, " : " registrations, ");
     b24bg_out_number(out, (apr_uint64_t)snapshot->registered);
-    b24bg_out_text(out, " registered");
+    b24bg_out_text(out, " in place");
 }
 
 static void portal_problem(b24bg_out_t *out, const b24bg_render_snapshot_t *snapshot,

@@ -15,13 +15,11 @@ from conftest import PICTURES, ROOT, Chromium, wait_for
 from selenium.webdriver.common.by import By
 
 sys.path.append(str(ROOT / "tests" / "http"))
-from httpd import PROBE_LOCATION, Httpd  # noqa: E402
+from httpd import PROBE_LOCATION, REGISTERING, Httpd  # noqa: E402
 from samples import body, new_id, new_secret  # noqa: E402
 
 APP = "telephony-" + "x" * 22  # the longest that may be
-CONF = PROBE_LOCATION + f"""
-<B24bgApp {APP}>
-</B24bgApp>
+CONF = PROBE_LOCATION + REGISTERING.format(APP) + """
 <Location "/b24/worker">
     SetHandler b24bg-worker
 </Location>
@@ -50,6 +48,9 @@ class Status(Httpd):
         query = f"DOMAIN={domain}&APP_SID={new_secret()}"
         assert self.post(f"/b24/worker?{query}", body(member_id=new_id()))[0] == 200
 
+    def is_well(self) -> bool:
+        return self.request("GET", "/b24bg-status?format=text")[2].startswith(b"OK ")
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/b24bg-status"
@@ -60,6 +61,7 @@ def status() -> Iterator[Status]:
     with tempfile.TemporaryDirectory(prefix="b24bg-status-") as folder:
         pathlib.Path(folder).chmod(0o755)  # the server's User looks into it
         with Status(folder, CONF) as server:
+            wait_for(server.is_well, "read the store")
             yield server
 
 

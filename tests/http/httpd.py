@@ -60,6 +60,16 @@ LoadModule b24bg_probe_module "{PROBE}"
 </Location>
 """
 
+# An app whose registrations the module would look after, had it any: for rows that the probe shows.
+REGISTERING = """
+B24bgStateDir state
+<B24bgApp {0}>
+    B24bgClient    local.1
+    B24bgWorkerURL https://worker.example.com/b24/worker
+    B24bgErrorURL  https://worker.example.com/b24/error
+</B24bgApp>
+"""
+
 
 def app(lines, name="one"):
     return f"<B24bgApp {name}>\n{lines}\n</B24bgApp>\n"

@@ -12,7 +12,7 @@ import pytest
 from conftest import MAIN
 from httpd import PATIENCE, ROOT
 from test_readme import README, blocks
-from test_status import STATUS, look, show
+from test_status import STATUS, look, show, start_registering
 
 RULES = ROOT / "conf" / "prometheus-b24bg.rules.yml"
 DASHBOARD = ROOT / "conf" / "grafana-b24bg.json"
@@ -129,7 +129,7 @@ def monitor(server):
 
 
 def test_the_monitor_command(serve):
-    server = serve(MAIN + STATUS)
+    server = start_registering(serve)
     assert monitor(server) == (0, look(server, "text"))
     member_id = show(server, "suspect")
     assert monitor(server)[0] == 1
@@ -183,7 +183,7 @@ def fields(value, path=""):
 
 
 def test_json_is_as_described(serve):
-    server = serve(MAIN + STATUS)
+    server = start_registering(serve)
     show(server, "lost", events="disabled,blocked,budget")
     text = README.split("JSON has more.")[1].split("\n### ")[0]
     described = {path for cell in re.findall(r"^\| (`[^|]*`) \|", text, re.M)

@@ -17,7 +17,7 @@ import urllib.parse
 import pytest
 from bitrix import NAME
 from conftest import MAIN
-from httpd import PATIENCE, PROBE_LOCATION
+from httpd import PATIENCE, PROBE_LOCATION, REGISTERING
 from samples import NEW_QUERY, body, new_id, new_secret
 
 STATUS = '<Location "/b24bg-status">\n    SetHandler b24bg-status\n</Location>\n'
@@ -79,6 +79,18 @@ def shown(serve):
     return serve(MAIN + STATUS)
 
 
+@pytest.fixture
+def registering(serve):
+    """One that would look after the registrations of these rows."""
+    return start_registering(serve)
+
+
+def start_registering(serve, *conf, **more):
+    server = serve(REGISTERING.format("default") + MAIN + STATUS + "".join(conf), **more)
+    server.wait_for(lambda: look(server, "text").startswith("OK "), "read the store")
+    return server
+
+
 # The URL
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -113,10 +125,10 @@ def test_head(shown):
     assert answer.headers["Content-Type"] == TYPES["text"]
 
 
-def test_range_is_ignored(shown):
-    show(shown, "lost")
+def test_range_is_ignored(registering):
+    show(registering, "lost")
     for form, status in ("html", 200), ("text", 503):
-        answer = shown.ask("GET", f"/b24bg-status?format={form}", headers={"Range": "bytes=0-0"})
+        answer = registering.ask("GET", f"/b24bg-status?format={form}", headers={"Range": "bytes=0-0"})
         assert answer.status == status and len(answer.body) > 10
 
 
@@ -179,25 +191,25 @@ def test_counts(shown):
     assert (row["loads"], row["known"], row["registered"]) == (3, False, None)
 
 
-def test_levels(shown):
+def test_levels(registering):
     """What the line says, and its status."""
-    assert look(shown, "text").startswith("OK ")
-    doubted = show(shown, "suspect")
-    assert look(shown, "text").startswith("WARNING default a.example: in doubt; ")
-    lost = show(shown, "lost", domain="b.example")
-    assert look(shown, "text", 503).startswith("CRITICAL default b.example: lost; default a.exam")
-    show(shown, "bound", member_id=lost)
-    show(shown, "bound", member_id=doubted)
-    assert look(shown, "text").startswith("OK ")
-    show(shown, "bound", member_id=doubted, slow=6)
-    assert look(shown, "text").startswith(
+    assert look(registering, "text").startswith("OK ")
+    doubted = show(registering, "suspect")
+    assert look(registering, "text").startswith("WARNING default a.example: in doubt; ")
+    lost = show(registering, "lost", domain="b.example")
+    assert look(registering, "text", 503).startswith("CRITICAL default b.example: lost; default a.exam")
+    show(registering, "bound", member_id=lost)
+    show(registering, "bound", member_id=doubted)
+    assert look(registering, "text").startswith("OK ")
+    show(registering, "bound", member_id=doubted, slow=6)
+    assert look(registering, "text").startswith(
         "WARNING default a.example: 6 of 10 slow loads used (browser); ")
-    show(shown, "blocked", member_id=doubted, reason="uninstalled")
-    assert look(shown, "text").startswith("WARNING default a.example: 6 of 10")
-    show(shown, "blocked", member_id=lost, reason="payment")
-    assert look(shown, "text", 503).startswith("CRITICAL default b.example: blocked: payment; ")
+    show(registering, "blocked", member_id=doubted, reason="uninstalled")
+    assert look(registering, "text").startswith("WARNING default a.example: 6 of 10")
+    show(registering, "blocked", member_id=lost, reason="payment")
+    assert look(registering, "text", 503).startswith("CRITICAL default b.example: blocked: payment; ")
     for form in "html", "json", "prometheus":
-        look(shown, form)  # for people and programs that read on: 200
+        look(registering, form)  # for people and programs that read on: 200
 
 
 def test_budget_limit_is_the_configured_one(serve):
@@ -218,9 +230,9 @@ def test_events_in_words(shown):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_hostile_domain(shown, form):
-    show(shown, "suspect", domain=HOSTILE)
-    text = look(shown, form)
+def test_hostile_domain(registering, form):
+    show(registering, "suspect", domain=HOSTILE)
+    text = look(registering, form)
     if form == "html":
         check_page(text)
         assert "&lt;script&gt;" in text
@@ -239,7 +251,7 @@ def test_registered(bitrix):
     portal = bitrix.add_portal()
     server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering())
     server.bound(portal)
-    server.wait_for(lambda: look(server, "text") == "OK 1 portal, 1 registered\n", "show it")
+    server.wait_for(lambda: look(server, "text") == "OK 1 registration, 1 in place\n", "show it")
     labels = (("app", NAME), ("portal", portal.member_id))
     found = scrape(server)
     assert found["b24bg_registered", labels] == 1
@@ -262,7 +274,7 @@ def test_from_all_to_single_users(bitrix):
         server.graceful()
         server.install(portal)
         server.wait_state(portal, "bound", int(users))
-        server.wait_for(lambda: look(server, "text") == "OK 1 portal, 1 registered\n", "show it")
+        server.wait_for(lambda: look(server, "text") == "OK 1 registration, 1 in place\n", "show it")
     shown = [row["user"] for row in json.loads(look(server, "json"))["portals"]]
     assert sorted(shown) == [0, 2]
     assert [labels for name, labels in scrape(server) if name == "b24bg_registered"] \
@@ -279,12 +291,33 @@ def test_uninstalled(bitrix):
     page = look(server)
     check_page(page)
     assert "not installed here" not in page and re.search(r"<li>\d\d:\d\d uninstalled</li>", page)
-    assert look(server, "text") == "OK 0 portals, 0 registered\n"
+    assert look(server, "text") == "OK 0 registrations, 0 in place\n"
     assert math.isnan(scrape(server)["b24bg_registered",
                                      (("app", NAME), ("portal", portal.member_id))])
     row, = json.loads(look(server, "json"))["portals"]
     assert (row["known"], row["reason"], row["level"]) == (False, "uninstalled", "OK")
     assert row["next"].startswith("nothing by itself; ")
+
+
+def test_urls_and_app_taken_out(bitrix):
+    """What is not looked after any more is neither claimed nor alerted of."""
+    portal = bitrix.add_portal()
+    server = bitrix.serve(PROBE_LOCATION + STATUS + bitrix.registering("B24bgRebind off"))
+    server.expect("B24BG0201|B24BG0322")
+    server.bound(portal)
+    bitrix.lose(portal)
+    server.wait_for(lambda: "lost" in look(server), "show the loss")
+    key = "b24bg_registered", (("app", NAME), ("portal", portal.member_id))
+    assert scrape(server)[key] == 0
+    server.write_conf(PROBE_LOCATION + STATUS + bitrix.conf())
+    server.graceful()
+    server.wait_for(lambda: "not looked after" in look(server), "show the new configuration")
+    assert math.isnan(scrape(server)[key])
+    assert look(server, "text") == "OK 0 registrations, 0 in place\n"
+    server.write_conf(MAIN + STATUS)
+    server.graceful()
+    server.wait_for(lambda: key not in scrape(server), "show no metrics of its portals")
+    assert portal.member_id not in look(server)
 
 
 def test_store_down(bitrix):
@@ -323,7 +356,7 @@ def test_cold_start_with_the_store_down(bitrix):
     server.stop()
     store.write_bytes(kept)
     server.start()
-    server.wait_for(lambda: look(server, "text") == "OK 1 portal, 1 registered\n", "show it again")
+    server.wait_for(lambda: look(server, "text") == "OK 1 registration, 1 in place\n", "show it again")
 
 
 def is_frozen(pid):
@@ -346,7 +379,7 @@ def test_dead_task(bitrix):
         server.request("GET", "/probe?dead=61")
         text = look(server, "text")
         assert text.startswith("WARNING the background task has not run for 6") \
-            and text.endswith("1 portal, 1 registered\n")
+            and text.endswith("1 registration, 1 in place\n")
         page = look(server)
         check_page(page)
         assert "nothing before the background task runs" in page and portal.member_id in page
@@ -360,7 +393,7 @@ def test_dead_task(bitrix):
 # mod_status
 
 def test_server_status(serve):
-    server = serve("B24bgServerStatus on\n" + MAIN + MOD_STATUS, modules=["status"])
+    server = start_registering(serve, "B24bgServerStatus on\n" + MOD_STATUS, modules=["status"])
     server.load()
     show(server, "lost", domain=HOSTILE)
     page = server.request("GET", "/server-status")[2].decode()
@@ -369,7 +402,7 @@ def test_server_status(serve):
     lines = dict(line.split(": ", 1) for line in server.request(
         "GET", "/server-status?auto")[2].decode().splitlines() if line.startswith("B24bg"))
     assert lines["B24bgLevel"] == "CRITICAL"
-    assert (lines["B24bgPortals"], lines["B24bgRegistered"], lines["B24bgRequests"]) \
+    assert (lines["B24bgRegistrations"], lines["B24bgRegistered"], lines["B24bgRequests"]) \
         == ("1", "0", "1")
 
 
@@ -423,19 +456,19 @@ def scrape_until(server, stop, rows):
     return count
 
 
-def test_scrapes_under_load(shown):
+def test_scrapes_under_load(registering):
     """Every 100 ms through five graceful restarts."""
-    rows = {show(shown, "bound"): 1, show(shown, "lost"): 0}
+    rows = {show(registering, "bound"): 1, show(registering, "lost"): 0}
     ids = [*rows, new_id()]
     stop = threading.Event()
-    start = scrape(shown)
+    start = scrape(registering)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        loads = [pool.submit(load_until, shown, stop, member_id) for member_id in ids]
-        scrapes = pool.submit(scrape_until, shown, stop, rows)
+        loads = [pool.submit(load_until, registering, stop, member_id) for member_id in ids]
+        scrapes = pool.submit(scrape_until, registering, stop, rows)
         try:
             for _ in range(RELOADS):
                 time.sleep(BETWEEN)
-                shown.graceful()
+                registering.graceful()
             time.sleep(BETWEEN)
         finally:
             stop.set()
@@ -446,7 +479,7 @@ def test_scrapes_under_load(shown):
     def answered(found):
         return sum(number for (name, _), number in found.items() if name == requests)
 
-    shown.wait_for(lambda: answered(scrape(shown)) - answered(start) >= total, "count all requests")
-    end = scrape(shown)
+    registering.wait_for(lambda: answered(scrape(registering)) - answered(start) >= total, "count all requests")
+    end = scrape(registering)
     assert answered(end) - answered(start) == total
     assert end["b24bg_server_seconds_count", (("app", "default"),)] == answered(end)

@@ -182,6 +182,8 @@ static void test_state(void **state)
     if (strcmp(row->level, "OK") != 0) {
         assert_holds(text, apr_psprintf(unit_pool, "telephony " DOMAIN ": %s;", row->words));
     }
+    assert_int_equal(strstr(text, "1 registration, ") != NULL,
+                     strcmp(row->registered, "NaN") != 0 || strcmp(row->level, "OK") != 0);
     html = written(b24bg_render_html, &source);
     assert_holds(html, row->words);
     assert_holds(html, row->next);
@@ -223,7 +225,7 @@ static void test_uninstalled(void **state)
     assert_int_equal(b24bg_table_show_events(table, place, events, 1), 1);
     unknow(table, 1);
     load(table, 2, NOW); /* one that never was */
-    assert_string_equal(written(b24bg_render_text, &source), "OK 0 portals, 0 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 0 registrations, 0 in place\n");
     assert_holds(written(b24bg_render_html, &source), "<b>no</b> blocked: uninstalled<");
     assert_holds(written(b24bg_render_html, &source), "no action is needed");
     assert_holds(written(b24bg_render_html, &source), "<li>22:13 uninstalled</li>");
@@ -268,7 +270,51 @@ static void test_not_registered_by_the_module(void **state)
     assert_holds(written(b24bg_render_html, &source), "asks the portal<");
     source.apps[0].registers = 0;
     assert_holds(written(b24bg_render_html, &source), "B24bgWorkerURL and B24bgErrorURL are not");
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 0 registrations, 0 in place\n");
+}
+
+/* B24bgClient or the URLs were taken out: what was known then is nothing to go by. */
+static void test_no_longer_looked_after(void **state)
+{
+    static const int known[] = {B24BG_REGISTRATION_BOUND, B24BG_REGISTRATION_LOST,
+                                B24BG_REGISTRATION_SUSPECT};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        b24bg_table_t *table = new_table(4);
+        b24bg_render_source_t source = source_of(table);
+        const char *html;
+        show(table, 1, known[i], 0);
+        source.apps[0].registers = 0;
+        assert_string_equal(written(b24bg_render_text, &source),
+                            "OK 0 registrations, 0 in place\n");
+        html = written(b24bg_render_html, &source);
+        assert_holds(html, "not looked after</span></td>");
+        assert_holds(html, "nothing: B24bgWorkerURL and B24bgErrorURL are not set");
+        assert_holds(written(b24bg_render_prometheus, &source),
+                     "portal=\"00000000000000000000000000000001\"} NaN\n");
+        assert_holds(written(b24bg_render_json, &source), "\"registered\":null");
+    }
+}
+
+/* Taken out as a whole: nobody could mend what is wrong with its portals. */
+static void test_app_that_is_not_configured(void **state)
+{
+    b24bg_table_t *table = new_table(8);
+    b24bg_render_source_t source = source_of(table);
+    b24bg_table_request_t request = accepted(load(table, 2, NOW), NOW);
+
+    (void)state;
+    show(table, 1, B24BG_REGISTRATION_LOST, 0);
+    b24bg_table_count(table, &request);
+    source.apps[0] = (b24bg_render_config_t){0};
+    assert_string_equal(written(b24bg_render_text, &source), "OK 0 registrations, 0 in place\n");
+    assert_lacks(written(b24bg_render_html, &source), DOMAIN);
+    assert_lacks(written(b24bg_render_prometheus, &source), "portal=\"");
+    assert_holds(written(b24bg_render_prometheus, &source),
+                 "\nb24bg_server_seconds_count{app=\"telephony\"} 1\n");
+    assert_holds(written(b24bg_render_prometheus, &source), "\nb24bg_portals 2\n");
 }
 
 /* It takes a while after an installation, and no longer. */
@@ -283,20 +329,20 @@ static void test_never_registered(void **state)
 
     (void)state;
     assert_int_equal(b24bg_table_know(table, &portal), 1);
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 registration, 0 in place\n");
     source.now += APR_USEC_PER_SEC;
     assert_holds(written(b24bg_render_text, &source),
-                 "WARNING telephony " DOMAIN ": no registration yet; 1 portal");
+                 "WARNING telephony " DOMAIN ": no registration yet; 1 registration");
     assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
     assert_holds(written(b24bg_render_text, &source),
-                 "WARNING telephony " DOMAIN ": not asked yet; 1 portal");
+                 "WARNING telephony " DOMAIN ": not asked yet; 1 registration");
     shown.since = NOW - MINUTE * 4;
     assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 registration, 0 in place\n");
     shown.has = 0;
     assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
     source.apps[0].registers = 0;
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 0 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 0 registrations, 0 in place\n");
 }
 
 /* Background task, store */
@@ -309,7 +355,7 @@ static const struct health {
     int store_up, has_task;
     const char *text, *html, *task, *store, *journal;
 } healths[] = {
-    {"well", 0, 1, 1, "OK 0 portals, 0 registered\n", "<td>up</td>", "running", "1", "3"},
+    {"well", 0, 1, 1, "OK 0 registrations, 0 in place\n", "<td>up</td>", "running", "1", "3"},
     {"a minute ago", 60, 1, 1, "OK ", "<td>up</td>", "running", "1", "3"},
     {"dead", 61, 1, 1, "WARNING the background task has not run for 61 s", "role=\"alert\"", "dead",
      "NaN", "NaN"},
@@ -403,12 +449,12 @@ static void test_budget(void **state)
         b24bg_table_budget_add(table, place, B24BG_BUDGET_BROWSER, NOW - MINUTE);
     }
     b24bg_table_budget_add(table, place, B24BG_BUDGET_SERVER, NOW - MINUTE);
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 1 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 registration, 1 in place\n");
     assert_lacks(written(b24bg_render_html, &source), "over half is used");
     b24bg_table_budget_add(table, place, B24BG_BUDGET_BROWSER, NOW);
     assert_string_equal(written(b24bg_render_text, &source),
                         "WARNING telephony " DOMAIN
-                        ": 6 of 10 slow loads used (browser); 1 portal, 1 registered\n");
+                        ": 6 of 10 slow loads used (browser); 1 registration, 1 in place\n");
     html = written(b24bg_render_html, &source);
     assert_holds(html, "<meter min=\"0\" max=\"10\" low=\"5\" high=\"8\" optimum=\"0\" value=\"6\" "
                        "aria-label=\"Slow loads of " DOMAIN ", counted by the browser\">");
@@ -451,10 +497,10 @@ static void test_tokens(void **state)
     portal.id.user = 7;
     assert_int_equal(b24bg_table_know(table, &portal), 1);
     source.apps[0].registers = 0;
-    assert_string_equal(written(b24bg_render_text, &source), "OK 2 portals, 0 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 0 registrations, 0 in place\n");
     source.now += APR_USEC_PER_SEC;
     assert_holds(written(b24bg_render_text, &source),
-                 "WARNING telephony " DOMAIN ": token not refreshed for 150 days; 2 portals");
+                 "WARNING telephony " DOMAIN ": token not refreshed for 150 days; 0 registrations");
     assert_int_equal(
         occurrences(written(b24bg_render_prometheus, &source), "\nb24bg_token_age_seconds{"), 1);
     assert_holds(written(b24bg_render_prometheus, &source),
@@ -491,14 +537,14 @@ static void test_personal_registrations(void **state)
     assert_int_equal(know_user(table, 1, 7, "token"), 1);
     assert_int_equal(b24bg_table_show(table, place_of(table, 1, 7), &shown), 1);
     source.apps[0].personal = 1;
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 1 registered\n");
-    assert_holds(written(b24bg_render_auto, &source), "B24bgPortals: 1\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 registration, 1 in place\n");
+    assert_holds(written(b24bg_render_auto, &source), "B24bgRegistrations: 1\n");
     assert_holds(written(b24bg_render_html, &source), "registered for single users, below");
     assert_int_equal(occurrences(written(b24bg_render_prometheus, &source), "\nb24bg_registered{"),
                      1);
     shown.state = B24BG_REGISTRATION_UNBOUND; /* that of before, taken away */
     assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
-    assert_string_equal(written(b24bg_render_text, &source), "OK 1 portal, 1 registered\n");
+    assert_string_equal(written(b24bg_render_text, &source), "OK 1 registration, 1 in place\n");
     shown.state = B24BG_REGISTRATION_LOST;
     assert_int_equal(b24bg_table_show(table, place_of(table, 1, 0), &shown), 1);
     assert_holds(written(b24bg_render_text, &source), "CRITICAL telephony " DOMAIN ": lost; 2");
@@ -546,7 +592,7 @@ static void test_order(void **state)
     assert_string_equal(written(b24bg_render_text, &source),
                         "CRITICAL telephony " DOMAIN ": lost; telephony " DOMAIN
                         ": blocked: payment; telephony " DOMAIN
-                        ": blocked: payment; 1 more; 5 portals, 1 registered\n");
+                        ": blocked: payment; 1 more; 5 registrations, 1 in place\n");
     source.apps[0].listed = 0; /* out of the configuration: nobody's concern */
     assert_holds(written(b24bg_render_text, &source), "OK ");
 }
@@ -717,8 +763,9 @@ static void test_apps(void **state)
     assert_holds(written(b24bg_render_json, &source), "\"app\":\"gone\",\"budget_limit\":null");
     assert_holds(written(b24bg_render_html, &source), "<small>telephony</small>");
     assert_holds(written(b24bg_render_auto, &source), "B24bgRequests: 1\n");
-    assert_holds(written(b24bg_render_section, &source), "OK: 0 portals, 0 registered; since the "
-                                                         "server was started 1 requests");
+    assert_holds(written(b24bg_render_section, &source),
+                 "OK: 0 registrations, 0 in place; since the "
+                 "server was started 1 requests");
 }
 
 /* Nothing, hostile, full */
@@ -832,6 +879,8 @@ int main(void)
     UNIT_ADD(test_each_reason_has_a_remedy);
     UNIT_ADD(test_rebind_off);
     UNIT_ADD(test_not_registered_by_the_module);
+    UNIT_ADD(test_no_longer_looked_after);
+    UNIT_ADD(test_app_that_is_not_configured);
     UNIT_ADD(test_never_registered);
     UNIT_ADD_ROWS(test_health, healths);
     UNIT_ADD(test_store_not_read_yet);
