@@ -358,22 +358,33 @@ static void write_unknown(b24bg_out_t *out, snapshot_t *snapshot)
 /* What is drawn, and how it is called. */
 typedef struct {
     b24bg_metric_e metric;
+    b24bg_budget_source_e source; /* who counts the slow ones */
     const char *title;
-    apr_uint64_t per_second; /* the unit of the buckets' names */
+    const char *unit; /* of the buckets' names below a second; " s" of all others */
 } chart_t;
 
 static const chart_t charts[] = {
-    {B24BG_METRIC_LOAD_TIME, "Seconds until load in the browser", 1},
-    {B24BG_METRIC_SERVER_TIME, "Milliseconds in the server", 1000},
+    {B24BG_METRIC_LOAD_TIME, B24BG_BUDGET_BROWSER, "Seconds until load in the browser", NULL},
+    {B24BG_METRIC_SERVER_TIME, B24BG_BUDGET_SERVER, "Milliseconds in the server", " ms"},
 };
 
+/* In the picture, which has no room, the unit of the title is left out. */
 static void bucket_name(b24bg_out_t *out, const chart_t *chart, const b24bg_histogram_t *histogram,
-                        int bucket)
+                        int bucket, int is_picture)
 {
-    if (bucket < histogram->buckets - 1) {
-        b24bg_out_seconds(out, (apr_uint64_t)histogram->bounds[bucket] * chart->per_second);
-    } else {
+    apr_uint64_t bound;
+
+    if (bucket == histogram->buckets - 1) {
         b24bg_out_text(out, "more");
+        return;
+    }
+    bound = (apr_uint64_t)histogram->bounds[bucket];
+    if (chart->unit && bound < APR_USEC_PER_SEC) {
+        b24bg_out_seconds(out, bound * 1000);
+        b24bg_out_text(out, is_picture ? "" : chart->unit);
+    } else {
+        b24bg_out_seconds(out, bound);
+        b24bg_out_text(out, is_picture && !chart->unit ? "" : " s");
     }
 }
 
@@ -388,10 +399,10 @@ static apr_uint64_t highest(const b24bg_histogram_t *histogram)
     return most;
 }
 
-/* Buckets that lie beyond the limit. */
+/* A bucket all of whose times are over the limit. */
 static int is_slow(const b24bg_histogram_t *histogram, int bucket, apr_interval_time_t limit)
 {
-    return limit && (bucket == histogram->buckets - 1 || histogram->bounds[bucket] > limit);
+    return limit && bucket > 0 && histogram->bounds[bucket - 1] >= limit;
 }
 
 static void write_bar(b24bg_out_t *out, const chart_t *chart, const b24bg_histogram_t *histogram,
@@ -412,7 +423,7 @@ static void write_bar(b24bg_out_t *out, const chart_t *chart, const b24bg_histog
     raw(out, "\"></rect><text x=\"");
     b24bg_out_number(out, (apr_uint64_t)(bucket * BAR_WIDTH + BAR_WIDTH / 2));
     raw(out, "\" y=\"90\" text-anchor=\"middle\">");
-    bucket_name(out, chart, histogram, bucket);
+    bucket_name(out, chart, histogram, bucket, 1);
     raw(out, "</text>\n");
 }
 
@@ -425,7 +436,7 @@ static void write_numbers(b24bg_out_t *out, const chart_t *chart,
              "<th scope=\"col\" class=\"n\">Count</th></tr></thead>\n<tbody>\n");
     for (i = 0; i < histogram->buckets; i++) {
         raw(out, "<tr><th scope=\"row\">");
-        bucket_name(out, chart, histogram, i);
+        bucket_name(out, chart, histogram, i, 0);
         raw(out, "</th><td class=\"n\">");
         b24bg_out_number(out, histogram->counts[i]);
         raw(out, "</td></tr>\n");
@@ -437,13 +448,9 @@ static void write_histogram(b24bg_out_t *out, app_t *app, const chart_t *chart)
 {
     apr_interval_time_t limit = app->config.slow_limit;
     b24bg_histogram_t histogram;
-    apr_uint64_t slow = 0;
     int i;
 
     b24bg_render_histogram(&app->counts, chart->metric, &histogram);
-    for (i = 0; i < histogram.buckets; i++) {
-        slow += is_slow(&histogram, i, limit) ? histogram.counts[i] : 0;
-    }
     raw(out, "<figure><figcaption>");
     raw(out, chart->title);
     raw(out, ", ");
@@ -451,11 +458,10 @@ static void write_histogram(b24bg_out_t *out, app_t *app, const chart_t *chart)
     raw(out, ": ");
     b24bg_out_number(out, b24bg_histogram_count(&histogram));
     if (limit) {
-        raw(out, ", of them ");
-        b24bg_out_number(out, slow);
-        raw(out, " over ");
+        raw(out, ", slow loads (over ");
         b24bg_out_seconds(out, (apr_uint64_t)limit);
-        raw(out, " s");
+        raw(out, " s): ");
+        b24bg_out_number(out, app->counts.slow_loads[chart->source]);
     }
     raw(out, "</figcaption>\n<svg viewBox=\"0 0 300 94\" role=\"img\" aria-label=\"");
     raw(out, chart->title);

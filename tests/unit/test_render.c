@@ -703,8 +703,49 @@ static void test_histograms(void **state)
         "\nb24bg_requests_total{app=\"telephony\",kind=\"worker\",verdict=\"unknown\"} 6\n");
     assert_holds(metrics, "\nb24bg_slow_loads_total{app=\"telephony\",source=\"browser\"} 2\n");
     assert_holds(written(b24bg_render_html, &source),
-                 "Seconds until load in the browser, telephony: 105, of them 2 over 5 s<");
+                 "Seconds until load in the browser, telephony: 105, slow loads (over 5 s): 2<");
     assert_holds(written(b24bg_render_json, &source), "\"count\":105,\"sum\":226.001001}");
+}
+
+/* Red is what lies over the limit as a whole; what is slow, its counter says. */
+static void test_limit_within_a_bucket(void **state)
+{
+    static const struct {
+        apr_interval_time_t limit;
+        int red; /* bars of both charts */
+    } limits[] = {
+        {4500000, 5 + 2}, {5000000, 5 + 2}, {5000001, 4 + 1}, {59000000, 1}, {61000000, 0}};
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    b24bg_table_beacon_t beacon = {load(table, 1, NOW), 0, 4300000, 0, 0, NOW, NOW,
+                                   apr_time_from_sec(5)};
+    size_t i;
+
+    (void)state;
+    b24bg_table_count_beacon(table, &beacon);
+    for (i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        source.apps[0].slow_limit = limits[i].limit;
+        assert_int_equal(occurrences(written(b24bg_render_html, &source), "<rect class=\"slow\""),
+                         limits[i].red);
+    }
+    source.apps[0].slow_limit = 4500000;
+    assert_holds(written(b24bg_render_html, &source), "telephony: 1, slow loads (over 4.5 s): 0<");
+}
+
+/* Fifteen of them in a picture that is 300 units wide. */
+static void test_names_of_buckets(void **state)
+{
+    b24bg_render_source_t source = source_of(new_table(4));
+    const char *html = written(b24bg_render_html, &source);
+
+    (void)state;
+    assert_holds(html, ">0.5</text>");
+    assert_holds(html, ">500</text>");
+    assert_holds(html, ">2.5 s</text>");
+    assert_holds(html, ">10 s</text>");
+    assert_holds(html, "<th scope=\"row\">0.5 ms</th>");
+    assert_holds(html, "<th scope=\"row\">0.1 s</th>");
+    assert_lacks(html, "10000");
 }
 
 static void test_every_metric_is_there(void **state)
@@ -894,6 +935,8 @@ int main(void)
     UNIT_ADD(test_unknown_portals);
     UNIT_ADD(test_events);
     UNIT_ADD(test_histograms);
+    UNIT_ADD(test_limit_within_a_bucket);
+    UNIT_ADD(test_names_of_buckets);
     UNIT_ADD(test_every_metric_is_there);
     UNIT_ADD(test_apps);
     UNIT_ADD_ROWS(test_nothing, formats);
