@@ -36,8 +36,9 @@ static void log_lost_install(request_rec *r, const b24bg_request_t *request, apr
                   "B24BG0104: an installation could not be kept in \"%s\" and was answered 503, "
                   "app=%s portal=%s; %s, then install again",
                   b24bg_main->journal, request->app->name, request->member_id,
-                  APR_STATUS_IS_ENOSPC(rv) ? "make room there"
-                                           : "let the server's User write there");
+                  APR_STATUS_IS_ENOSPC(rv)
+                      ? "make room there, or mend the store if 64 MiB wait for it"
+                      : "let the server's User write there");
 }
 
 /* An installation is on the disk before it is answered; who it comes from is found out later. */

@@ -70,9 +70,20 @@ def test_the_make_targets_exist():
 
 # Configuration
 
+def installed_before(text):
+    """What stands above this block about programs to be put into /etc."""
+    above = [block for mark, block in BLOCKS[:[block for _, block in BLOCKS].index(text)]
+             if mark == "shell"]
+    return [line for block in above for line in block.splitlines()
+            if line.startswith("sudo install -m 755 conf/")]
+
+
 @pytest.mark.parametrize("text", blocks("configuration"),
                          ids=lambda text: text.split()[0])
 def test_the_configuration_is_accepted(here, serve, text):  # noqa: F811
+    """By who has followed README in its order, and got as far as this."""
+    for command in installed_before(text):
+        shell(here(command))
     conf = here(f"B24bgStateDir /var/lib/b24bg\n{text}{TWO_LOCATIONS}")
     status, headers, page = serve(conf).post(
         f"/b24/worker?{samples.NEW_QUERY}", samples.NEW_BODY)
@@ -412,7 +423,6 @@ def test_the_events_are_those_of_the_script():
 
 def test_the_alert_command_can_be_tried(telephony, mails, monkeypatch):
     copy = pathlib.Path(telephony.here("/etc/apache2/b24bg/b24bg-alert-mail"))
-    copy.unlink()
     monkeypatch.setenv("PATH", mails.path)
     telephony.run(shell_block("alert-mail"))
     assert copy.read_bytes() == ALERT.read_bytes()

@@ -68,6 +68,5 @@ def here():
         path = folder / "etc" / name
         path.write_text(text)
         path.chmod(0o600)
-    shutil.copy(ROOT / "conf" / "b24bg-alert-mail", folder / "etc")
     yield translate
     shutil.rmtree(folder)
