@@ -108,6 +108,24 @@ def test_the_dashboard_asks_what_prometheus_understands(tmp_path):
     assert f"{len(questions)} rules found" in promtool("check", "rules", path)
 
 
+def test_the_store_panel_shows_a_dead_task(tmp_path):
+    """One value for each server: NaN is less than nothing to min(), and to a panel."""
+    panel, = (panel for panel in json.loads(DASHBOARD.read_text())["panels"]
+              if panel["title"] == "Store")
+    question, = panel["targets"]
+    values = {"up": ("1x5", 1), "down": ("0x5", 0), "dead": ("NaN " * 6, 0)}
+    path = tmp_path / "test.yml"
+    path.write_text(json.dumps({"evaluation_interval": "1m", "tests": [{
+        "interval": "1m",
+        "input_series": [{"series": f'b24bg_store_up{{instance="{name}"}}', "values": series}
+                         for name, (series, _) in values.items()],
+        "promql_expr_test": [{"expr": question["expr"], "eval_time": "5m", "exp_samples": [
+            {"labels": f'{{instance="{name}"}}', "value": value}
+            for name, (_, value) in values.items()]}]}]}))
+    promtool("test", "rules", path)
+    assert question["legendFormat"] == "{{instance}}" and question["instant"]
+
+
 def test_the_panels_do_not_overlap():
     taken = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
