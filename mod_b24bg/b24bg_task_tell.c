@@ -3,7 +3,8 @@
 #include <apr_strings.h>
 
 /* What is told: in the log, in the history, to the alert command; and counted. A NULL word is not
- * written, a NULL alert runs nothing, -1 counts nothing. */
+ * written, a NULL alert runs nothing, -1 counts nothing. What was never bound, or is uninstalled,
+ * was not to be bound again. */
 static const struct {
     const char *word;
     const char *alert;
@@ -51,8 +52,10 @@ static void log_blocked(b24bg_task_t *task, const char *whose,
     int reason = b24bg_registration_reason_by_name(registration->reason);
 
     b24bg_task_say(task, level_of((b24bg_registration_reason_e)reason),
-                   "B24BG0325: registration blocked, nothing is done by itself: %s reason=%s "
+                   "B24BG0325: registration blocked, %s: %s reason=%s "
                    "detail=\"%s\"; %s",
+                   reason == B24BG_BLOCKED_DAILY_CAP ? "it goes on by itself later"
+                                                     : "nothing is done by itself",
                    whose, registration->reason, registration->detail,
                    b24bg_registration_remedy((b24bg_registration_reason_e)reason));
 }
@@ -160,7 +163,7 @@ void b24bg_task_tell(b24bg_task_t *task, const b24bg_task_app_t *app,
     }
     apr_pool_create(&scratch, task->pool);
     write_line(task, who(scratch, portal, registration), registration, tell);
-    if (tellings[tell].counted >= 0) {
+    if (tellings[tell].counted >= 0 && registration->was_bound) {
         b24bg_table_count_rebind(task->config->table, app->row,
                                  (b24bg_rebind_result_e)tellings[tell].counted);
     }

@@ -1286,6 +1286,15 @@ static void old_tokens_where_nothing_is_bound_are_told_of(void **state)
     end();
 }
 
+static int rebinds(b24bg_rebind_result_e result)
+{
+    b24bg_app_counts_t counts;
+
+    assert_int_equal(1,
+                     b24bg_table_read_app(world.config.table, world.pool, world.app.row, &counts));
+    return (int)counts.rebinds[result];
+}
+
 static void put_row(int user, const char *handler)
 {
     portal.rows[portal.count].user = user;
@@ -1321,6 +1330,8 @@ static void foreign_handlers_are_left_alone(void **state)
     assert_int_equal(0, portal.unbinds);
     if (row->blocks) {
         assert_string_equal("blocked foreign-handler", state_of(row->wanted));
+        logged("c B24BG0325: registration blocked, nothing is done by itself: ");
+        assert_int_equal(0, rebinds(B24BG_REBIND_BLOCKED)); /* it was never bound */
         assert_int_equal(1, portal.count);
         assert_int_equal(0, portal.binds);
         logged(strchr(row->handler, '?') ? HANDLER : row->handler);
@@ -1391,6 +1402,8 @@ static void a_day_has_only_so_many_binds(void **state)
     lose(0);
     live(5);
     assert_string_equal("blocked daily-cap", state_of(0));
+    logged("e B24BG0325: registration blocked, it goes on by itself later: ");
+    assert_int_equal(1, rebinds(B24BG_REBIND_BLOCKED));
     assert_int_equal(4, portal.binds);
     logged("e B24BG0325");
     world.now += B24BG_REGISTRATION_DAY;
