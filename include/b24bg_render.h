@@ -99,6 +99,7 @@ typedef struct {
     int registers;                  /* with its URLs, so registrations are looked after */
     int personal;                   /* B24bgUsers: registrations are for single users */
     int rebind;                     /* B24bgRebind */
+    int silence;                    /* B24bgSilence */
     apr_int64_t budget_limit;       /* B24bgSlowLimit's count; 0: not configured any more */
     apr_interval_time_t slow_limit; /* B24bgSlowLimit's time */
 } b24bg_render_config_t;
@@ -187,7 +188,7 @@ void b24bg_render_section(const b24bg_render_snapshot_t *snapshot, b24bg_render_
 void b24bg_render_auto(const b24bg_render_snapshot_t *snapshot, b24bg_render_cb write, void *baton);
 
 /* As Content-Security-Policy wants it; a test compares it with the page. */
-#define B24BG_RENDER_STYLE "'sha256-ttx0qyxOCoDnK8YYk/byBhZiTnmMLYK0J5/J3KO0k6U='"
+#define B24BG_RENDER_STYLE "'sha256-HhoopmIJlTz6EwQrFiX5Sf9yXGYSzhGkSRLQDMRPMsA='"
 
 /* Static. */
 const char *b24bg_level_name(b24bg_level_e level);

@@ -286,6 +286,16 @@ static int compare_numbers(apr_int64_t one, apr_int64_t other)
     return (one > other) - (one < other);
 }
 
+/* By how much of its budget each has used; the counts are small, products do not overflow. */
+static int compare_budgets(const b24bg_render_portal_t *one, const b24bg_render_portal_t *other)
+{
+    apr_int64_t limit = one->app->config.budget_limit;
+    apr_int64_t other_limit = other->app->config.budget_limit;
+
+    return compare_numbers((apr_int64_t)other->budgets[other->best].used * limit,
+                           (apr_int64_t)one->budgets[one->best].used * other_limit);
+}
+
 static int compare_portals(const void *first, const void *second)
 {
     const b24bg_render_portal_t *one = first;
@@ -297,6 +307,9 @@ static int compare_portals(const void *first, const void *second)
     }
     if (order == 0) {
         order = gravity[other->level] - gravity[one->level];
+    }
+    if (order == 0) {
+        order = compare_budgets(one, other);
     }
     if (order == 0) {
         order = strcmp(one->app->counts.name, other->app->counts.name);

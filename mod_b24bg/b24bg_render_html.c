@@ -22,7 +22,8 @@ static const char style[] =
     "border-bottom:1px solid var(--line)}\n"
     "th{font-weight:600}.n{text-align:right}\n"
     "small{display:block}\n"
-    "th[scope=row]{overflow-wrap:anywhere;min-width:10rem}\n"
+    "th[scope=row]{overflow-wrap:break-word;min-width:10rem;max-width:22rem}\n"
+    ".of{white-space:nowrap}\n"
     ".CRITICAL{color:var(--bad)}.WARNING,.UNKNOWN{color:var(--warn)}.OK{color:var(--good)}\n"
     "meter{width:6rem;height:1rem}\n"
     "svg{width:100%;max-width:40rem;height:auto}\n"
@@ -33,6 +34,7 @@ static const char style[] =
     ".cards,.cards tbody,.cards tr,.cards th,.cards td{display:block;border:0}\n"
     ".cards tr{border:1px solid var(--line);border-radius:.4rem;margin:0 0 .8rem;padding:.4rem}\n"
     ".cards th,.cards td{padding:.2rem .4rem}\n"
+    "th[scope=row]{overflow-wrap:anywhere;max-width:none}\n"
     ".cards td::before{content:attr(data-name) \" \";font-weight:600}\n"
     ".cards.counts td{display:inline-block}}\n";
 
@@ -107,12 +109,14 @@ static void write_registered(b24bg_out_t *out, snapshot_t *snapshot, portal_t *p
     raw(out, "<span class=\"");
     raw(out, state_class(portal));
     raw(out, "\">");
-    if (b24bg_render_is_registration(portal)) {
-        raw(out, portal->uninstalled || registered == 0 ? "<b>no</b> "
-                 : registered < 0                       ? "<b>?</b> "
-                                                        : "<b>yes</b> ");
+    if (registered == 1) {
+        raw(out, "<b>yes</b>");
+    } else {
+        if (b24bg_render_is_registration(portal)) {
+            raw(out, portal->uninstalled || registered == 0 ? "<b>no:</b> " : "<b>?</b> ");
+        }
+        b24bg_words_state(out, portal);
     }
-    b24bg_words_state(out, portal);
     raw(out, "</span>");
     if (portal->shown.has && (portal->uninstalled || portal->app->config.registers)) {
         raw(out, "<small>since ");
@@ -137,6 +141,15 @@ static void write_warning(b24bg_out_t *out, portal_t *portal, b24bg_problem_e pr
     }
 }
 
+/* Where no source has counted any, there is none to be named. */
+static void write_source(b24bg_out_t *out, portal_t *portal, const char *before)
+{
+    if (portal->budgets[portal->best].start) {
+        raw(out, before);
+        raw(out, b24bg_budget_source_name(portal->best));
+    }
+}
+
 /* The bar's name is what a screen reader says before its value. */
 static void write_meter(b24bg_out_t *out, portal_t *portal, apr_uint64_t limit, unsigned used)
 {
@@ -144,17 +157,27 @@ static void write_meter(b24bg_out_t *out, portal_t *portal, apr_uint64_t limit, 
     b24bg_out_number(out, limit);
     raw(out, "\" low=\"");
     b24bg_out_number(out, limit / 2);
-    raw(out, "\" high=\"");
-    b24bg_out_number(out, limit * 4 / 5);
+    raw(out, "\" high=\""); /* below four fifths, where the alert begins */
+    b24bg_out_number(out, (limit * 4 + 4) / 5 - 1);
     raw(out, "\" optimum=\"0\" value=\"");
     b24bg_out_number(out, used < limit ? used : limit);
     raw(out, "\" aria-label=\"Slow loads of ");
     b24bg_words_portal(out, portal);
-    raw(out, ", counted by the ");
-    raw(out, b24bg_budget_source_name(portal->best));
+    write_source(out, portal, ", counted by the ");
     raw(out, "\">");
     b24bg_out_number(out, used); /* shown where there is no such element */
     raw(out, "</meter> ");
+}
+
+static const char *budget_warning(apr_uint64_t limit, unsigned used)
+{
+    if (used > limit) {
+        return "over the limit: Bitrix24 deletes it";
+    }
+    if (used == limit) {
+        return "at the limit: the next one deletes it";
+    }
+    return used * 5 >= limit * 4 ? "nearly used up" : "over half is used";
 }
 
 static void write_slow(b24bg_out_t *out, portal_t *portal)
@@ -166,15 +189,16 @@ static void write_slow(b24bg_out_t *out, portal_t *portal)
     cell(out, SLOW);
     if (limit) {
         write_meter(out, portal, limit, used);
-        b24bg_out_number(out, used);
+    }
+    raw(out, "<span class=\"of\">");
+    b24bg_out_number(out, used);
+    if (limit) {
         raw(out, " of ");
         b24bg_out_number(out, limit);
-    } else {
-        b24bg_out_number(out, used);
     }
-    raw(out, ", by ");
-    raw(out, b24bg_budget_source_name(portal->best));
-    write_warning(out, portal, B24BG_PROBLEM_BUDGET, "over half is used");
+    raw(out, "</span>");
+    write_source(out, portal, ", by ");
+    write_warning(out, portal, B24BG_PROBLEM_BUDGET, budget_warning(limit, used));
     for (source = (int)portal->best + 1; source < B24BG_BUDGET_COUNT; source++) {
         if (portal->budgets[source].start) {
             raw(out, "<small>");
@@ -572,10 +596,10 @@ void b24bg_render_html(const b24bg_render_snapshot_t *snapshot, b24bg_render_cb 
     write_head(&out, snapshot);
     write_problems(&out, snapshot);
     write_portals(&out, snapshot);
-    write_unknown(&out, snapshot);
     write_histograms(&out, snapshot);
     write_counts(&out, snapshot);
     write_health(&out, snapshot);
+    write_unknown(&out, snapshot);
     raw(&out, "</body>\n</html>\n");
     b24bg_out_end(&out);
 }

@@ -131,7 +131,8 @@ static void next_by_state(b24bg_out_t *out, const b24bg_render_snapshot_t *snaps
 {
     switch (portal->shown.state) {
     case B24BG_REGISTRATION_BOUND:
-        b24bg_out_text(out, "waits for a notice, or for silence");
+        b24bg_out_text(out, portal->app->config.silence ? "waits for a notice, or for silence"
+                                                        : "waits for a notice");
         break;
     case B24BG_REGISTRATION_SUSPECT:
     case B24BG_REGISTRATION_UNKNOWN:

@@ -57,6 +57,7 @@ static void describe(b24bg_render_source_t *source, const b24bg_app_t *app, int 
     config->registers = app->rest.client_id && app->worker_url;
     config->personal = app->users->nelts > 0;
     config->rebind = app->policy.rebind;
+    config->silence = app->silence != 0;
     config->budget_limit = app->slow_count;
     config->slow_limit = app->slow_limit;
 }

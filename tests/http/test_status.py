@@ -218,7 +218,7 @@ def test_budget_limit_is_the_configured_one(serve):
     show(server, "bound", app="one", slow=3)
     page = look(server)
     check_page(page)
-    assert 'max="20"' in page and "3 of 20, by browser" in page and "(over 4 s): " in page
+    assert 'max="20"' in page and "3 of 20</span>, by browser" in page and "(over 4 s): " in page
     assert scrape(server)["b24bg_budget_limit", (("app", "one"),)] == 20
     assert "default" not in look(server, "prometheus")
 

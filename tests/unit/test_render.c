@@ -110,6 +110,7 @@ static b24bg_render_source_t source_of(b24bg_table_t *table)
     b24bg_table_set_health(table, &health);
     b24bg_table_set_keys_read(table);
     source.apps[0].listed = source.apps[0].registers = source.apps[0].rebind = 1;
+    source.apps[0].silence = 1;
     source.apps[0].budget_limit = 10;
     source.apps[0].slow_limit = apr_time_from_sec(5);
     return source;
@@ -146,7 +147,7 @@ static const struct state {
 } states[] = {
     {"unknown", B24BG_REGISTRATION_UNKNOWN, 0, APR_USEC_PER_SEC, "WARNING", "NaN", "not asked yet",
      "asks the portal in 1 s"},
-    {"bound", B24BG_REGISTRATION_BOUND, 0, 0, "OK", "1", "registered",
+    {"bound", B24BG_REGISTRATION_BOUND, 0, 0, "OK", "1", "<b>yes</b><",
      "waits for a notice, or for silence"},
     {"suspect", B24BG_REGISTRATION_SUSPECT, 0, 0, "WARNING", "NaN", "in doubt",
      "asks the portal now"},
@@ -226,7 +227,7 @@ static void test_uninstalled(void **state)
     unknow(table, 1);
     load(table, 2, NOW); /* one that never was */
     assert_string_equal(written(b24bg_render_text, &source), "OK 0 registrations, 0 in place\n");
-    assert_holds(written(b24bg_render_html, &source), "<b>no</b> blocked: uninstalled<");
+    assert_holds(written(b24bg_render_html, &source), "<b>no:</b> blocked: uninstalled<");
     assert_holds(written(b24bg_render_html, &source), "no action is needed");
     assert_holds(written(b24bg_render_html, &source), "<li>22:13 uninstalled</li>");
     assert_holds(written(b24bg_render_html, &source), "<p>1:</p>");
@@ -456,11 +457,11 @@ static void test_budget(void **state)
                         "WARNING telephony " DOMAIN
                         ": 6 of 10 slow loads used (browser); 1 registration, 1 in place\n");
     html = written(b24bg_render_html, &source);
-    assert_holds(html, "<meter min=\"0\" max=\"10\" low=\"5\" high=\"8\" optimum=\"0\" value=\"6\" "
+    assert_holds(html, "<meter min=\"0\" max=\"10\" low=\"5\" high=\"7\" optimum=\"0\" value=\"6\" "
                        "aria-label=\"Slow loads of " DOMAIN ", counted by the browser\">");
-    assert_holds(html,
-                 "6 of 10, by browser<small class=\"WARNING\"><b>over half is used</b></small>"
-                 "<small>server: 1</small>");
+    assert_holds(html, "<span class=\"of\">6 of 10</span>, by browser<small "
+                       "class=\"WARNING\"><b>over half is used</b></small>"
+                       "<small>server: 1</small>");
     assert_holds(written(b24bg_render_prometheus, &source),
                  "portal=\"00000000000000000000000000000001\",source=\"browser\"} 6\n");
     assert_lacks(written(b24bg_render_prometheus, &source), "source=\"portal\"} 0\nb24bg_budget_l");
@@ -473,6 +474,68 @@ static void test_budget(void **state)
     assert_lacks(written(b24bg_render_prometheus, &source), "\nb24bg_budget_used{");
 }
 
+/* What each number means; a bar is red from four fifths on, where the alert begins. */
+static const struct used {
+    const char *name;
+    int limit, used;
+    const char *high, *warning;
+} useds[] = {
+    {"half", 10, 5, "high=\"7\"", NULL},
+    {"over half", 10, 6, "high=\"7\"", "over half is used"},
+    {"four fifths", 10, 8, "high=\"7\"", "nearly used up"},
+    {"four fifths of 3", 3, 2, "high=\"2\"", "over half is used"},
+    {"all", 10, 10, "high=\"7\"", "at the limit: the next one deletes it"},
+    {"all of 1", 1, 1, "high=\"0\"", "at the limit: the next one deletes it"},
+    {"more", 10, 11, "high=\"7\"", "over the limit: Bitrix24 deletes it"},
+};
+
+static void test_used(void **state)
+{
+    const struct used *row = *state;
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    b24bg_portal_ref_t place = show(table, 1, B24BG_REGISTRATION_BOUND, 0);
+    const char *html;
+    int i;
+
+    source.apps[0].budget_limit = row->limit;
+    for (i = 0; i < row->used; i++) {
+        b24bg_table_budget_add(table, place, B24BG_BUDGET_BROWSER, NOW);
+    }
+    html = written(b24bg_render_html, &source);
+    assert_holds(html, row->high);
+    if (row->warning) {
+        assert_holds(html, apr_pstrcat(unit_pool, "<b>", row->warning, "</b>", NULL));
+    } else {
+        assert_lacks(html, "<small class=\"WARNING");
+    }
+}
+
+/* Where nobody has counted any, nobody is named. */
+static void test_no_window(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+    const char *html;
+
+    (void)state;
+    show(table, 1, B24BG_REGISTRATION_BOUND, 0);
+    html = written(b24bg_render_html, &source);
+    assert_holds(html, "<span class=\"of\">0 of 10</span></td>");
+    assert_holds(html, "aria-label=\"Slow loads of " DOMAIN "\">");
+}
+
+static void test_silence_off(void **state)
+{
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+
+    (void)state;
+    show(table, 1, B24BG_REGISTRATION_BOUND, 0);
+    source.apps[0].silence = 0;
+    assert_holds(written(b24bg_render_html, &source), "waits for a notice</td>");
+}
+
 static void test_more_than_the_budget(void **state)
 {
     b24bg_table_t *table = new_table(4);
@@ -481,7 +544,7 @@ static void test_more_than_the_budget(void **state)
     (void)state;
     b24bg_table_budget_told(table, show(table, 1, B24BG_REGISTRATION_BOUND, 0), 11, NOW);
     assert_holds(written(b24bg_render_html, &source), "value=\"10\"");
-    assert_holds(written(b24bg_render_html, &source), "11 of 10, by portal");
+    assert_holds(written(b24bg_render_html, &source), "11 of 10</span>, by portal");
 }
 
 static void test_tokens(void **state)
@@ -573,6 +636,7 @@ static void test_order(void **state)
     b24bg_table_t *table = new_table(16);
     b24bg_render_source_t source = source_of(table);
     const b24bg_render_snapshot_t *snapshot;
+    int i;
 
     (void)state;
     load(table, 9, NOW);
@@ -593,6 +657,12 @@ static void test_order(void **state)
                         "CRITICAL telephony " DOMAIN ": lost; telephony " DOMAIN
                         ": blocked: payment; telephony " DOMAIN
                         ": blocked: payment; 1 more; 5 registrations, 1 in place\n");
+    for (i = 0; i < 6; i++) {
+        b24bg_table_budget_add(table, place_of(table, 1, 0), B24BG_BUDGET_BROWSER, NOW);
+    }
+    snapshot = b24bg_render_snapshot(unit_pool, &source); /* a warning, and the worse one */
+    assert_int_equal(APR_ARRAY_IDX(snapshot->portals, 3, b24bg_render_portal_t).shown.state,
+                     B24BG_REGISTRATION_BOUND);
     source.apps[0].listed = 0; /* out of the configuration: nobody's concern */
     assert_holds(written(b24bg_render_text, &source), "OK ");
 }
@@ -926,6 +996,9 @@ int main(void)
     UNIT_ADD_ROWS(test_health, healths);
     UNIT_ADD(test_store_not_read_yet);
     UNIT_ADD(test_budget);
+    UNIT_ADD_ROWS(test_used, useds);
+    UNIT_ADD(test_no_window);
+    UNIT_ADD(test_silence_off);
     UNIT_ADD(test_more_than_the_budget);
     UNIT_ADD(test_tokens);
     UNIT_ADD(test_personal_place);
