@@ -443,15 +443,35 @@ def check_grown(before, after):
         assert numbers[-1] == after[f"{name}_count", (app,)]
 
 
-def scrape_until(server, stop, rows):
-    """rows: {member_id: what b24bg_registered must say}"""
+# What one row is made to be in turn.
+TURNS = {("lost", ""), ("blocked", "payment")}
+
+
+def write_until(server, stop, member_id):
+    """Writes a row over and over, as the background task does."""
+    count = 0
+    while not stop.is_set():
+        for state, reason in TURNS:
+            show(server, state, member_id=member_id, **({"reason": reason} if reason else {}))
+            count += 1
+    return count
+
+
+def check_turns(text, member_id):
+    """The row is one of them, and not half of each."""
+    row, = (row for row in json.loads(text)["portals"] if row["member_id"] == member_id)
+    assert (row["state"], row["reason"]) in TURNS
+
+
+def scrape_until(server, stop, rows, written):
+    """rows: {member_id: what b24bg_registered must say}; written: a row that changes all the time"""
     before, count = scrape(server), 0
     while not stop.wait(0.1):
         after = scrape(server)
         check_grown(before, after)
         for member_id, value in rows.items():
             assert after["b24bg_registered", (("app", "default"), ("portal", member_id))] == value
-        json.loads(server.request("GET", "/b24bg-status?format=json")[2])
+        check_turns(server.request("GET", "/b24bg-status?format=json")[2], written)
         before, count = after, count + 1
     return count
 
@@ -459,12 +479,15 @@ def scrape_until(server, stop, rows):
 def test_scrapes_under_load(registering):
     """Every 100 ms through five graceful restarts."""
     rows = {show(registering, "bound"): 1, show(registering, "lost"): 0}
+    written = show(registering, "lost")
+    rows[written] = 0
     ids = [*rows, new_id()]
     stop = threading.Event()
     start = scrape(registering)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
         loads = [pool.submit(load_until, registering, stop, member_id) for member_id in ids]
-        scrapes = pool.submit(scrape_until, registering, stop, rows)
+        scrapes = pool.submit(scrape_until, registering, stop, rows, written)
+        writes = pool.submit(write_until, registering, stop, written)
         try:
             for _ in range(RELOADS):
                 time.sleep(BETWEEN)
@@ -473,13 +496,14 @@ def test_scrapes_under_load(registering):
         finally:
             stop.set()
         total = sum(future.result() for future in loads)
-        assert scrapes.result() > 100
+        assert scrapes.result() > 100 and writes.result() > 100
     requests = "b24bg_requests_total"
 
     def answered(found):
         return sum(number for (name, _), number in found.items() if name == requests)
 
-    registering.wait_for(lambda: answered(scrape(registering)) - answered(start) >= total, "count all requests")
+    registering.wait_for(lambda: answered(scrape(registering)) - answered(start) >= total,
+                         "count all requests")
     end = scrape(registering)
     assert answered(end) - answered(start) == total
     assert end["b24bg_server_seconds_count", (("app", "default"),)] == answered(end)
