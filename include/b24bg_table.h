@@ -214,6 +214,14 @@ apr_uint64_t b24bg_table_turned_away(b24bg_table_t *table);
  */
 int b24bg_table_seen(b24bg_table_t *table, int app, const char *member_id, const char *app_sid);
 
+/* 1 for the first beacon with this tag, 0 for every other, however many come at once: exact, in all
+ * processes. One whose set has forgotten tags, and remembers none as old, counts as one that was
+ * there: 6 are remembered for each place, 768 at least. With 1,024 places and 5 beacons a second
+ * hardly any tag gets so old while it is valid; with 100 a second one of about a minute ago is.
+ * `rendered` is when its page was written, `latest` the latest that this may be. */
+int b24bg_table_claim_beacon(b24bg_table_t *table, const char *tag, apr_time_t rendered,
+                             apr_time_t latest);
+
 /* Keys of error URLs. A key is live as long as it is here, whatever its place. There are cells for
  * twice as many as places and for 4,096 more, and four fifths of them are filled before a key finds
  * no room (measured: 85 % of the largest table); a registration has one key, and up to three for
@@ -268,8 +276,7 @@ typedef struct {
  * old. */
 void b24bg_table_count(b24bg_table_t *table, const b24bg_table_request_t *request);
 
-/* What a browser tells of a load. Whoever counts it keeps out what comes again: b24bg_table_seen,
- * with 32 zeros for the member_id, which no portal has, and a text that holds the tag. */
+/* What a browser tells of a load. Called once per tag: b24bg_table_claim_beacon. */
 typedef struct {
     b24bg_portal_ref_t portal;
     int app;

@@ -20,9 +20,10 @@
 #include <assert.h>
 #include <stdatomic.h>
 
-/* Renders are remembered in sets of one cache line. */
-#define B24BG_TABLE_RENDER_WAYS 8
+/* Renders, and tags whose beacons were counted, are remembered in sets of one cache line. */
+#define B24BG_TABLE_SET_WAYS 8
 #define B24BG_TABLE_RENDERS_PER_PORTAL 16
+#define B24BG_TABLE_TAGS_PER_PORTAL 6
 /* A key lies in one of two sets, in any cell of it: spread so evenly, keys fill four fifths of all
  * cells before one finds none. */
 #define B24BG_TABLE_KEY_WAYS 16
@@ -113,8 +114,8 @@ typedef struct {
 } b24bg_table_place_t;
 
 typedef struct {
-    b24bg_counter_t way[B24BG_TABLE_RENDER_WAYS];
-} b24bg_table_renders_t;
+    b24bg_counter_t way[B24BG_TABLE_SET_WAYS];
+} b24bg_table_set_t;
 
 typedef struct {
     b24bg_counter_t mark;  /* keyed hash of the key's hash, 0: empty */
@@ -129,7 +130,7 @@ struct b24bg_table_t {
     unsigned char key[APR_SIPHASH_KSIZE];
     apr_uint32_t capacity;
     apr_uint32_t heads;          /* power of two */
-    apr_uint32_t render_sets;    /* power of two */
+    apr_uint32_t render_sets;    /* and fewer of tags: b24bg_table_tag_sets */
     apr_uint32_t key_sets;       /* power of two */
     _Atomic apr_uint64_t writer; /* who changes the set of places, since when */
     _Atomic apr_uint32_t used;   /* places ever taken */
@@ -154,23 +155,35 @@ static_assert(sizeof(void *) != 8 || sizeof(b24bg_table_place_t) == 640, "see ab
 static_assert(sizeof(b24bg_table_app_t) <= B24BG_TABLE_BYTES_PER_APP_MAX, "an app takes no more");
 /* What has a power of two of pieces costs up to twice what is asked for. */
 static_assert(sizeof(b24bg_table_place_t) +
+                      (B24BG_TABLE_RENDERS_PER_PORTAL + B24BG_TABLE_TAGS_PER_PORTAL) *
+                          sizeof(b24bg_counter_t) +
                       2 * (2 * sizeof(apr_uint32_t) +
-                           B24BG_TABLE_RENDERS_PER_PORTAL * sizeof(b24bg_counter_t) +
                            B24BG_TABLE_KEYS_PER_PORTAL * sizeof(b24bg_table_key_t)) <=
                   B24BG_TABLE_BYTES_PER_PORTAL_MAX,
-              "a portal takes no more, heads, renders and keys included");
+              "a portal takes no more, heads, renders, tags and keys included");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared between processes");
 
-/* Behind the table: renders, places, keys, heads, in falling alignment. */
+/* Behind the table: renders, tags, places, keys, heads, in falling alignment. */
 
-static inline b24bg_table_renders_t *b24bg_table_renders(b24bg_table_t *table)
+static inline b24bg_table_set_t *b24bg_table_renders(b24bg_table_t *table)
 {
-    return (b24bg_table_renders_t *)((char *)table + APR_ALIGN(sizeof(b24bg_table_t), 64));
+    return (b24bg_table_set_t *)((char *)table + APR_ALIGN(sizeof(b24bg_table_t), 64));
+}
+
+static inline apr_uint32_t b24bg_table_tag_sets(apr_uint32_t render_sets)
+{
+    return render_sets * B24BG_TABLE_TAGS_PER_PORTAL / B24BG_TABLE_RENDERS_PER_PORTAL;
+}
+
+static inline b24bg_table_set_t *b24bg_table_tags(b24bg_table_t *table)
+{
+    return b24bg_table_renders(table) + table->render_sets;
 }
 
 static inline b24bg_table_place_t *b24bg_table_places(b24bg_table_t *table)
 {
-    return (b24bg_table_place_t *)(b24bg_table_renders(table) + table->render_sets);
+    return (b24bg_table_place_t *)(b24bg_table_tags(table) +
+                                   b24bg_table_tag_sets(table->render_sets));
 }
 
 static inline b24bg_table_keys_t *b24bg_table_keys(b24bg_table_t *table)

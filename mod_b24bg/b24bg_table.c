@@ -74,8 +74,7 @@ static apr_uint32_t heads_for(apr_uint32_t portals)
 
 static apr_uint32_t render_sets_for(apr_uint32_t portals)
 {
-    apr_uint32_t sets =
-        power_of_two(portals) * (B24BG_TABLE_RENDERS_PER_PORTAL / B24BG_TABLE_RENDER_WAYS);
+    apr_uint32_t sets = portals * (B24BG_TABLE_RENDERS_PER_PORTAL / B24BG_TABLE_SET_WAYS);
 
     return sets > RENDER_SETS_MIN ? sets : RENDER_SETS_MIN;
 }
@@ -88,8 +87,10 @@ static apr_uint32_t key_sets_for(apr_uint32_t portals)
 
 apr_size_t b24bg_table_size(apr_uint32_t portals)
 {
+    apr_uint32_t renders = render_sets_for(portals);
+
     return APR_ALIGN(sizeof(b24bg_table_t), 64) +
-           (apr_size_t)render_sets_for(portals) * sizeof(b24bg_table_renders_t) +
+           (apr_size_t)(renders + b24bg_table_tag_sets(renders)) * sizeof(b24bg_table_set_t) +
            (apr_size_t)portals * sizeof(b24bg_table_place_t) +
            (apr_size_t)key_sets_for(portals) * sizeof(b24bg_table_keys_t) +
            (apr_size_t)heads_for(portals) * sizeof(apr_uint32_t);

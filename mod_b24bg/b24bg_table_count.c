@@ -9,7 +9,12 @@ static const apr_time_t load_time_bounds[] = B24BG_LOAD_TIME_BOUNDS;
 static_assert(sizeof(load_time_bounds) / sizeof(apr_time_t) == B24BG_LOAD_TIME_BUCKETS - 1,
               "one bucket more than bounds");
 
-/* Renders */
+/* Renders and tags */
+
+static b24bg_table_set_t *set_of(b24bg_table_set_t *sets, apr_uint32_t count, apr_uint64_t mark)
+{
+    return &sets[(mark >> 32) * count >> 32];
+}
 
 /* The newest render goes to the front of its set and the oldest falls out. Two requests that do
  * this at once may lose one render: the price is one repeat counted as a load. */
@@ -18,26 +23,60 @@ int b24bg_table_seen(b24bg_table_t *table, int app, const char *member_id, const
     unsigned char text[B24BG_MEMBER_ID_LENGTH + 2 + 64];
     apr_size_t length = strnlen(app_sid, 64);
     apr_uint64_t mark;
-    b24bg_table_renders_t *set;
+    b24bg_table_set_t *set;
     int way;
 
     memcpy(text, member_id, B24BG_MEMBER_ID_LENGTH);
     text[B24BG_MEMBER_ID_LENGTH] = (unsigned char)app;
     memcpy(text + B24BG_MEMBER_ID_LENGTH + 1, app_sid, length);
     mark = b24bg_table_mark(table, text, B24BG_MEMBER_ID_LENGTH + 1 + length);
-    set = &b24bg_table_renders(table)[mark & (table->render_sets - 1)];
-    for (way = 0; way < B24BG_TABLE_RENDER_WAYS; way++) {
+    set = set_of(b24bg_table_renders(table), table->render_sets, mark);
+    for (way = 0; way < B24BG_TABLE_SET_WAYS; way++) {
         if (atomic_load_explicit(&set->way[way], memory_order_relaxed) == mark) {
             return 1;
         }
     }
-    for (way = B24BG_TABLE_RENDER_WAYS - 1; way > 0; way--) {
+    for (way = B24BG_TABLE_SET_WAYS - 1; way > 0; way--) {
         atomic_store_explicit(&set->way[way],
                               atomic_load_explicit(&set->way[way - 1], memory_order_relaxed),
                               memory_order_relaxed);
     }
     atomic_store_explicit(&set->way[0], mark, memory_order_relaxed);
     return 0;
+}
+
+/* A tag's mark begins with the time of its render, and takes the place of the least in its set, the
+ * first of equals, if that is less than it is. So a mark only ever makes way for a greater one: of
+ * two that are the same whoever is second finds the first, or finds nothing that is less; and what
+ * has made way is less than all that are there, and does not come back. What is later than any tag
+ * may be was left by a clock that has been set back since: it is less than all. */
+int b24bg_table_claim_beacon(b24bg_table_t *table, const char *tag, apr_time_t rendered,
+                             apr_time_t latest)
+{
+    apr_uint64_t hash = b24bg_table_mark(table, tag, strlen(tag));
+    apr_uint32_t sets = b24bg_table_tag_sets(table->render_sets);
+    b24bg_table_set_t *set = set_of(b24bg_table_tags(table), sets, hash);
+    apr_uint64_t mark = (apr_uint64_t)b24bg_table_seconds(rendered) << 32 | (apr_uint32_t)hash;
+    apr_uint64_t ahead = ((apr_uint64_t)b24bg_table_seconds(latest) + 1) << 32;
+    apr_uint64_t before;
+    int oldest;
+
+    do {
+        apr_uint64_t least = mark;
+        int way;
+        for (way = 0, oldest = -1; way < B24BG_TABLE_SET_WAYS; way++) {
+            apr_uint64_t other = b24bg_counter_read(&set->way[way]);
+            if (other == mark) {
+                return 0;
+            }
+            if ((other < ahead ? other : 0) < least) {
+                least = other < ahead ? other : 0;
+                before = other;
+                oldest = way;
+            }
+        }
+    } while (oldest >= 0 && !b24bg_counter_replace(&set->way[oldest], &before, mark));
+    return oldest >= 0;
 }
 
 /* Loads of late: a count for each ten minutes, in the cell of the period modulo the cells. */

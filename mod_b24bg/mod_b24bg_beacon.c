@@ -45,16 +45,14 @@ const char *b24bg_beacon_make(request_rec *r, const b24bg_request_t *request)
 }
 
 /* A page sends one of its load, and one of its scripts if some failed: each counts once. */
-static int is_new(const b24bg_request_t *request, const b24bg_beacon_report_t *report)
+static int is_new(const b24bg_beacon_report_t *report, const b24bg_beacon_subject_t *subject)
 {
-    char mark[B24BG_BEACON_TAG_LENGTH + 2];
-    char nobody[B24BG_MEMBER_ID_LENGTH + 1];
+    char text[B24BG_BEACON_TAG_LENGTH + 2];
 
-    memset(nobody, '0', B24BG_MEMBER_ID_LENGTH);
-    nobody[B24BG_MEMBER_ID_LENGTH] = '\0';
-    memcpy(mark + 1, report->tag, B24BG_BEACON_TAG_LENGTH + 1);
-    mark[0] = report->load_ms < 0 ? 's' : 'l';
-    return !b24bg_table_seen(b24bg_main->table, request->app->row, nobody, mark);
+    memcpy(text + 1, report->tag, B24BG_BEACON_TAG_LENGTH + 1);
+    text[0] = report->load_ms < 0 ? 's' : 'l';
+    return b24bg_table_claim_beacon(b24bg_main->table, text, subject->rendered,
+                                    apr_time_now() + B24BG_BEACON_AHEAD_MAX);
 }
 
 static void count(request_rec *r, b24bg_request_t *request, const b24bg_beacon_report_t *report,
@@ -101,7 +99,7 @@ int b24bg_serve_beacon(request_rec *r, b24bg_request_t *request)
                b24bg_beacon_read(body.data, body.length, &report) &&
                b24bg_beacon_check(b24bg_table_key(b24bg_main->table), request->app->row, report.tag,
                                   apr_time_now(), &subject) &&
-               is_new(request, &report)) {
+               is_new(&report, &subject)) {
         count(r, request, &report, &subject);
     }
     return b24bg_answer_nothing(r);

@@ -5,6 +5,10 @@
 
 #include "b24bg_alert.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
 #define MINUTE ((apr_time_t)60 * APR_USEC_PER_SEC)
 /* Ten minutes are counted as one; the first of them begins here. */
 #define PERIOD (10 * MINUTE)
@@ -452,6 +456,128 @@ static void test_slow_answer(void **state)
     assert_int_equal(read_place(table, 1, NOW).budgets[B24BG_BUDGET_SERVER].used, row->used);
 }
 
+/* Tags of beacons */
+
+#define SECOND APR_USEC_PER_SEC
+
+static int claim(b24bg_table_t *table, apr_uint32_t number, apr_time_t rendered, apr_time_t latest)
+{
+    char tag[B24BG_MEMBER_ID_LENGTH + 1];
+
+    return b24bg_table_claim_beacon(table, portal_id(tag, number), rendered, latest);
+}
+
+static void test_claim_beacon(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+
+    (void)state;
+    assert_int_equal(b24bg_table_claim_beacon(table, "l1", NOW, NOW), 1);
+    assert_int_equal(b24bg_table_claim_beacon(table, "l1", NOW, NOW), 0);
+    assert_int_equal(b24bg_table_claim_beacon(table, "s1", NOW, NOW), 1);
+    assert_int_equal(b24bg_table_claim_beacon(table, "l2", NOW - 600 * SECOND, NOW), 1);
+    assert_int_equal(b24bg_table_claim_beacon(table, "l3", NOW + 60 * SECOND, NOW + 60 * SECOND),
+                     1);
+    assert_int_equal(b24bg_table_claim_beacon(table, "l3", NOW + 60 * SECOND, NOW + 60 * SECOND),
+                     0);
+    assert_int_equal(b24bg_table_claim_beacon(table, "l1", NOW, NOW), 0);
+}
+
+#define TAGS 20000
+
+/* However many come meanwhile, and whatever renders: a tag that is forgotten is not taken for a new
+ * one. */
+static void test_forgotten_tags(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    char id[B24BG_MEMBER_ID_LENGTH + 1];
+    char sid[B24BG_MEMBER_ID_LENGTH + 1];
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < TAGS; i++) {
+        assert_int_equal(claim(table, i, NOW + i * SECOND / 50, NOW + i * SECOND / 50), 1);
+        b24bg_table_seen(table, 0, portal_id(id, 1), portal_id(sid, i));
+    }
+    for (i = 0; i < TAGS; i++) {
+        assert_int_equal(claim(table, i, NOW + i * SECOND / 50, NOW + TAGS * SECOND / 50), 0);
+    }
+}
+
+/* Five a second, each up to a minute late, as slow loads are: all count, and each once. */
+static void test_late_tags(void **state)
+{
+    b24bg_table_t *table = new_table(1024);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < TAGS; i++) {
+        apr_time_t now = NOW + i * SECOND / 5;
+        apr_time_t rendered = now - (apr_time_t)unit_random(60 * SECOND);
+        assert_int_equal(claim(table, i, rendered, now), 1);
+        assert_int_equal(claim(table, i, rendered, now), 0);
+    }
+}
+
+/* What was counted before a clock was set back keeps nothing out that is counted since. */
+static void test_tags_of_the_future(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    apr_uint32_t i;
+
+    (void)state;
+    for (i = 0; i < TAGS; i++) {
+        claim(table, i, NOW + 3600 * SECOND, NOW + 3600 * SECOND);
+    }
+    for (i = 0; i < 100; i++) {
+        assert_int_equal(claim(table, TAGS + i, NOW, NOW), 1);
+        assert_int_equal(claim(table, TAGS + i, NOW, NOW), 0);
+    }
+}
+
+#define RACES 300000
+
+static struct {
+    b24bg_table_t *table;
+    _Atomic apr_uint32_t arrived;
+    _Atomic apr_uint32_t won;
+} race;
+
+/* Two threads, each waiting for the other before each tag. */
+static void *claim_in_thread(void *data)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < RACES; i++) {
+        apr_time_t now = NOW + i * SECOND / 100;
+        int turns = 0;
+        race.arrived++;
+        while (race.arrived < 2 * (i + 1)) {
+            if (++turns > 1000) {
+                sched_yield();
+            }
+        }
+        race.won += (apr_uint32_t)claim(race.table, i, now, now);
+    }
+    return data;
+}
+
+static void test_tags_at_once(void **state)
+{
+    pthread_t threads[2];
+    int i;
+
+    (void)state;
+    race.table = new_table(1024);
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, claim_in_thread, NULL), 0);
+    }
+    for (i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(race.won, RACES);
+}
+
 int main(void)
 {
     UNIT_ADD(test_names);
@@ -469,5 +595,10 @@ int main(void)
     UNIT_ADD(test_beacon_without_place);
     UNIT_ADD(test_no_limit);
     UNIT_ADD_ROWS(test_slow_answer, slow_answers);
+    UNIT_ADD(test_claim_beacon);
+    UNIT_ADD(test_forgotten_tags);
+    UNIT_ADD(test_late_tags);
+    UNIT_ADD(test_tags_of_the_future);
+    UNIT_ADD(test_tags_at_once);
     return unit_run("table_count");
 }
