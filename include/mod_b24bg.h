@@ -24,6 +24,14 @@
 
 extern module AP_MODULE_DECLARE_DATA b24bg_module;
 
+/* What tells one state of a file from another without reading it. All zero: no file. */
+typedef struct {
+    apr_ino_t inode;
+    apr_off_t size;
+    apr_time_t mtime;
+    apr_time_t ctime;
+} b24bg_file_state_t;
+
 /* An app's own page (B24bgPage). The text changes while requests use it, so they copy it under
  * the mutex; copying 64 KiB takes microseconds. */
 typedef struct {
@@ -32,9 +40,9 @@ typedef struct {
     apr_pool_t *pool;          /* owns the texts; replaced with them */
     const char *text;          /* as it is in the file */
     b24bg_page_t page;         /* as it is served */
-    apr_time_t mtime;
-    apr_off_t size;
-    int missing; /* the file could not be read last time, and that is logged */
+    b24bg_file_state_t state;  /* of the file when the text was read */
+    b24bg_file_state_t seen;   /* at the last look */
+    int missing;               /* the file could not be read last time, and that is logged */
 } b24bg_own_page_t;
 
 /* B24bgVerify: what a load must prove. */

@@ -12,45 +12,80 @@ APLOG_USE_MODULE(b24bg);
 /* An administrator who saves a page and reloads a browser sees the new one. */
 #define PAGE_INTERVAL APR_USEC_PER_SEC
 
-static const char *read_page(b24bg_own_page_t *page, const apr_finfo_t *info, apr_pool_t *pool)
-{
-    apr_size_t length = (apr_size_t)info->size;
-    char *text = apr_palloc(pool, length + 1);
-    apr_file_t *file;
-    apr_status_t rv = apr_file_open(&file, page->path, APR_READ | APR_BINARY, 0, pool);
+#define FILE_STATE (APR_FINFO_MIN | APR_FINFO_INODE)
 
-    if (rv == APR_SUCCESS) {
-        rv = length ? apr_file_read_full(file, text, length, NULL) : APR_SUCCESS;
-        apr_file_close(file);
-    }
+static b24bg_file_state_t state_of(const apr_finfo_t *info)
+{
+    b24bg_file_state_t state = {info->inode, info->size, info->mtime, info->ctime};
+
+    return state;
+}
+
+static b24bg_file_state_t look_at(const char *path, apr_pool_t *scratch)
+{
+    b24bg_file_state_t none = {0, 0, 0, 0};
+    apr_finfo_t info;
+
+    return apr_stat(&info, path, FILE_STATE, scratch) == APR_SUCCESS ? state_of(&info) : none;
+}
+
+static int is_same(const b24bg_file_state_t *one, const b24bg_file_state_t *other)
+{
+    return one->inode == other->inode && one->size == other->size && one->mtime == other->mtime &&
+           one->ctime == other->ctime;
+}
+
+static const char *unreadable(apr_pool_t *pool, apr_status_t rv)
+{
+    char reason[120];
+
+    return apr_psprintf(pool, "a readable file is allowed: %s",
+                        apr_strerror(rv, reason, sizeof(reason)));
+}
+
+/* What is open is looked at, and not what has that name by now. A file that gets shorter meanwhile
+ * is read as far as it goes. */
+static const char *read_page(b24bg_own_page_t *page, apr_file_t *file, apr_pool_t *pool)
+{
+    apr_size_t length = 0;
+    apr_finfo_t info;
+    apr_status_t rv = apr_file_info_get(&info, FILE_STATE, file);
+    char *text;
+
     if (rv != APR_SUCCESS) {
-        char reason[120];
-        return apr_pstrdup(pool, apr_strerror(rv, reason, sizeof(reason)));
+        return unreadable(pool, rv);
+    }
+    if (info.filetype != APR_REG || info.size > B24BG_PAGE_OWN_MAX) {
+        return apr_psprintf(pool, "a file of at most %d bytes is allowed", B24BG_PAGE_OWN_MAX);
+    }
+    text = apr_palloc(pool, (apr_size_t)info.size + 1);
+    rv = info.size ? apr_file_read_full(file, text, (apr_size_t)info.size, &length) : APR_SUCCESS;
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_EOF(rv)) {
+        return unreadable(pool, rv);
     }
     if (memchr(text, '\0', length)) {
         return "text without NUL bytes is allowed: save it as UTF-8";
     }
     text[length] = '\0';
     page->text = text;
-    page->mtime = info->mtime;
-    page->size = info->size;
+    page->state = state_of(&info);
     return NULL;
 }
 
 const char *b24bg_own_page_load(b24bg_own_page_t *page, apr_pool_t *pool)
 {
-    apr_finfo_t info;
-    apr_status_t rv = apr_stat(&info, page->path, APR_FINFO_MIN, pool);
-    char reason[120];
+    /* A pipe is refused, and nobody waits for its other end. */
+    apr_int32_t how = APR_READ | APR_BINARY | APR_FOPEN_NONBLOCK;
+    apr_file_t *file;
+    apr_status_t rv = apr_file_open(&file, page->path, how, 0, pool);
+    const char *error;
 
     if (rv != APR_SUCCESS) {
-        return apr_psprintf(pool, "a readable file is allowed: %s",
-                            apr_strerror(rv, reason, sizeof(reason)));
+        return unreadable(pool, rv);
     }
-    if (info.filetype != APR_REG || info.size > B24BG_PAGE_OWN_MAX) {
-        return apr_psprintf(pool, "a file of at most %d bytes is allowed", B24BG_PAGE_OWN_MAX);
-    }
-    return read_page(page, &info, pool);
+    error = read_page(page, file, pool);
+    apr_file_close(file);
+    return error;
 }
 
 void b24bg_own_page_complete(b24bg_own_page_t *page, const b24bg_app_t *app, apr_pool_t *pool)
@@ -67,11 +102,36 @@ static void swap_page(b24bg_own_page_t *page, const b24bg_own_page_t *fresh)
     page->text = fresh->text;
     page->page = fresh->page;
     apr_thread_mutex_unlock(page->mutex);
-    page->mtime = fresh->mtime;
-    page->size = fresh->size;
+    page->state = fresh->state;
     if (old) {
         apr_pool_destroy(old);
     }
+}
+
+/* 1 where there is another page than the one that is served, which two looks in a row have found
+ * the same: of a file that is being written a part would be served, or nothing. */
+static int has_changed(b24bg_own_page_t *page, apr_pool_t *scratch)
+{
+    b24bg_file_state_t state = look_at(page->path, scratch);
+    int rests = is_same(&state, &page->seen);
+
+    page->seen = state;
+    if (!is_same(&state, &page->state)) {
+        return rests;
+    }
+    page->missing = 0;
+    return 0;
+}
+
+static void tell_unusable(b24bg_app_t *app, const char *error)
+{
+    if (!app->own_page.missing) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+                     "B24BG0008: B24bgPage \"%s\" of app=%s: %s; the page read before is "
+                     "still served",
+                     app->own_page.path, app->name, error);
+    }
+    app->own_page.missing = 1;
 }
 
 /* The text gets a root pool of its own: pchild is not made for several threads. */
@@ -79,24 +139,21 @@ static void refresh_page(b24bg_app_t *app, apr_pool_t *scratch)
 {
     b24bg_own_page_t *page = &app->own_page;
     b24bg_own_page_t fresh = *page;
-    apr_finfo_t info;
+    b24bg_file_state_t state;
     const char *error;
 
-    if (apr_stat(&info, page->path, APR_FINFO_MIN, scratch) == APR_SUCCESS &&
-        info.mtime == page->mtime && info.size == page->size) {
-        page->missing = 0;
+    if (!has_changed(page, scratch)) {
         return;
     }
     apr_pool_create(&fresh.pool, NULL);
     error = b24bg_own_page_load(&fresh, fresh.pool);
+    state = look_at(page->path, scratch);
+    if (!is_same(&state, &page->seen) || (!error && !is_same(&fresh.state, &state))) {
+        apr_pool_destroy(fresh.pool); /* written to meanwhile */
+        return;
+    }
     if (error) {
-        if (!page->missing) {
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                         "B24BG0008: B24bgPage \"%s\" of app=%s: %s; the page read before is "
-                         "still served",
-                         page->path, app->name, error);
-        }
-        page->missing = 1;
+        tell_unusable(app, error);
         apr_pool_destroy(fresh.pool);
         return;
     }

@@ -5,6 +5,7 @@ import html
 import html.parser
 import os
 import re
+import time
 
 import pytest
 from conftest import MAIN, MODES, TAG
@@ -177,6 +178,27 @@ def test_own_page_is_read_again(own):
     for text in "<p>second", "", "x" * 65536:
         write(own, text)
         own.wait_for(lambda: everywhere(own, text), "serve the changed page")
+
+
+def test_own_page_of_the_same_size_and_time(own):
+    """As a deployment leaves it that gives all files one time."""
+    for text in "<p>first", "<p>other":
+        (own.root / "own.new").write_text(text)
+        os.utime(own.root / "own.new", (1700000000, 1700000000))
+        (own.root / "own.new").rename(own.root / "own.html")
+        own.wait_for(lambda: everywhere(own, text), "serve the changed page")
+
+
+def test_own_page_is_not_served_half_written(own):
+    """A file that is written in place, for as long as several looks at it."""
+    whole = "".join(f"<p>{number}</p>\n" for number in range(80))
+    with open(own.root / "own.html", "w") as file:
+        for piece in whole.splitlines(keepends=True):
+            assert own.request("GET", "/b24/worker")[2].decode() == OWN
+            time.sleep(0.05)
+            file.write(piece)
+            file.flush()
+    own.wait_for(lambda: everywhere(own, whole), "serve the whole page")
 
 
 def test_own_page_vanishes(own):
