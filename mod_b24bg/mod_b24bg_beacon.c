@@ -55,6 +55,13 @@ static int is_new(const b24bg_beacon_report_t *report, const b24bg_beacon_subjec
                                     apr_time_now() + B24BG_BEACON_AHEAD_MAX);
 }
 
+/* The page draws itself only where it would not tell of its load otherwise; a beacon that says so
+ * of another load would have it count a hundred times. */
+static int is_sample(const b24bg_app_t *app, const b24bg_beacon_report_t *report)
+{
+    return report->sampled && report->load_ms <= app->page.told_over;
+}
+
 static void count(request_rec *r, b24bg_request_t *request, const b24bg_beacon_report_t *report,
                   const b24bg_beacon_subject_t *subject)
 {
@@ -64,7 +71,7 @@ static void count(request_rec *r, b24bg_request_t *request, const b24bg_beacon_r
     beacon.portal.generation = subject->generation;
     beacon.app = request->app->row;
     beacon.load_time = report->load_ms < 0 ? -1 : apr_time_from_msec(report->load_ms);
-    beacon.sampled = report->sampled;
+    beacon.sampled = is_sample(request->app, report);
     beacon.failed_scripts = report->failed;
     beacon.now = apr_time_now();
     beacon.rendered = subject->rendered;

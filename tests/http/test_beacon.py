@@ -59,7 +59,9 @@ def slow_loads(name="default"):
 LOADS = {"fast": ("ms=1234", 1234, 1, 0), "at once": ("ms=0", 0, 1, 0),
          "at the limit": ("ms=5000", 5000, 1, 0), "over the limit": ("ms=5001", 5001, 1, 1),
          "sampled": ("ms=20&sampled=1", 20, 100, 0),
-         "sampled and slow": ("ms=7000&sampled=1", 7000, 100, 1),
+         "sampled at half the limit": ("ms=2500&sampled=1", 2500, 100, 0),
+         "told of in any case, and sampled": ("ms=2501&sampled=1", 2501, 1, 0),
+         "slow and sampled": ("ms=7000&sampled=1", 7000, 1, 1),
          "not sampled": ("ms=20&sampled=0", 20, 1, 0),
          "as long as counts": ("ms=600000", 600000, 1, 1),
          "for ever": ("ms=99999999999999999999", 600000, 1, 1),
@@ -259,6 +261,17 @@ def test_the_limit_is_that_of_the_app(serve):
                           budget(member_id, "one"): 1, ran(member_id, "one"): 2}):
         for tag, milliseconds in zip(tags, (600, 601)):
             tell(server, tag, f"ms={milliseconds}")
+
+
+def test_none_is_a_sample_where_all_are_told_of(serve):
+    """A page never says so there: who does wants to count a hundred times."""
+    server = serve(app("B24bgBeacon all") + MAIN)
+    member_id = new_id()
+    tags = [load(server, member_id).tag for _ in range(2)]
+    with server.counting({requests("beacon", "ok", "one"): 2, ran(member_id, "one"): 2,
+                          "load_seconds_count app=one": 2, "load_milliseconds app=one": 600020}):
+        for tag, milliseconds in zip(tags, (20, 600000)):
+            tell(server, tag, f"ms={milliseconds}&sampled=1")
 
 
 def test_beacons_are_off(serve):
