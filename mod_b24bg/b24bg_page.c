@@ -128,20 +128,77 @@ void b24bg_page_build(apr_pool_t *pool, const apr_array_header_t *urls, b24bg_pa
     page->length = strlen(page->text);
 }
 
-/* Where the last </body> is that is none of a comment; the end of the text without one. */
-static const char *end_of_body(const char *html)
+/* The `>` of the tag that begins here, or the end of the text. A value's quotes, which stand behind
+ * an equals sign, may hold others. */
+static const char *end_of_tag(const char *tag)
 {
-    const char *end = html + strlen(html);
-    const char *at = html;
+    const char *end = tag;
+    char before = '\0';
 
+    for (; *end && *end != '>'; end++) {
+        if ((*end == '"' || *end == '\'') && before == '=') {
+            const char *close = strchr(end + 1, *end);
+            end = close ? close : end + strlen(end) - 1;
+        }
+        before = apr_isspace(*end) ? before : *end;
+    }
+    return end;
+}
+
+static int is_tag(const char *tag, const char *name)
+{
+    apr_size_t length = strlen(name);
+
+    return apr_cstr_casecmpn(tag + 1, name, length) == 0 && !apr_isalnum(tag[1 + length]) &&
+           tag[1 + length] != '-';
+}
+
+/* Where what belongs to the tag ends: of a script and the like, whose text is no markup, at its end
+ * tag; of all others at the `>`. */
+static const char *end_of_text(const char *tag, const char *end)
+{
+    static const char *const names[] = {"script", "style", "textarea", "title"};
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *at = is_tag(tag, names[i]) ? strchr(end, '<') : NULL;
+        for (; at; at = strchr(at + 1, '<')) {
+            if (at[1] == '/' && is_tag(at + 1, names[i])) {
+                return at;
+            }
+        }
+    }
+    return end;
+}
+
+/* The first tag at or behind `at` that is none of a comment, and its `>`; NULL: there is none. */
+static const char *find_tag(const char *at, const char **end)
+{
     while ((at = strchr(at, '<')) != NULL) {
         const char *closed = strncmp(at, "<!--", 4) == 0 ? strstr(at + 2, "-->") : NULL;
-        if (apr_cstr_casecmpn(at, "</body", 6) == 0) {
-            end = at;
+        if (apr_isalpha(at[1]) || (at[1] == '/' && apr_isalpha(at[2]))) {
+            *end = end_of_tag(at);
+            return at;
         }
         at = closed ? closed : at + 1;
     }
-    return end;
+    return NULL;
+}
+
+/* Where the last </body> is that is a tag; the end of the text without one. */
+static const char *end_of_body(const char *html)
+{
+    const char *found = html + strlen(html);
+    const char *tag = html;
+    const char *end;
+
+    while ((tag = find_tag(tag, &end)) != NULL) {
+        if (tag[1] == '/' && is_tag(tag + 1, "body")) {
+            found = tag;
+        }
+        tag = end_of_text(tag, end);
+    }
+    return found;
 }
 
 void b24bg_page_complete(apr_pool_t *pool, const char *html, b24bg_page_beacon_e beacon,
@@ -264,6 +321,8 @@ static const struct {
     {"video", NULL, NULL, "<video>"},
     {"audio", NULL, NULL, "<audio>"},
     {"input", "type", "image", "<input type=image>"},
+    {"image", NULL, NULL, "<image>"}, /* of SVG; elsewhere browsers read it as <img> */
+    {"body", "background", NULL, "<body background>"},
     {"meta", "http-equiv", "refresh", "<meta http-equiv=refresh>"},
 };
 
@@ -279,29 +338,41 @@ static void add_once(apr_array_header_t *found, const char *name)
     APR_ARRAY_PUSH(found, const char *) = name;
 }
 
+/* What style sheets in the page fetch. */
+static void find_in_style(apr_array_header_t *found, const char *style, const char *end)
+{
+    for (; style < end; style++) {
+        if (apr_cstr_casecmpn(style, "@import", 7) == 0) {
+            add_once(found, "@import");
+        } else if (apr_cstr_casecmpn(style, "url(", 4) == 0) {
+            const char *url = style + 4 + strspn(style + 4, " \t\r\n\"'");
+            if (apr_cstr_casecmpn(url, "data:", 5) != 0 && *url != '#') {
+                add_once(found, "url()");
+            }
+        }
+    }
+}
+
 apr_array_header_t *b24bg_page_blockers(apr_pool_t *pool, const char *html)
 {
     apr_array_header_t *found = apr_array_make(pool, 4, sizeof(const char *));
+    const char *end;
 
-    while ((html = strchr(html, '<')) != NULL) {
-        const char *end;
+    while ((html = find_tag(html, &end)) != NULL) {
         apr_size_t i;
-        if (strncmp(html, "<!--", 4) == 0) {
-            end = strstr(html, "-->");
-            html = end ? end : html + 4;
-            continue;
-        }
-        end = html + strcspn(html, ">");
         for (i = 0; i < sizeof(blockers) / sizeof(blockers[0]); i++) {
-            apr_size_t length = strlen(blockers[i].tag);
-            if (apr_cstr_casecmpn(html + 1, blockers[i].tag, length) == 0 &&
-                !apr_isalnum(html[1 + length]) &&
+            if (is_tag(html, blockers[i].tag) &&
                 (!blockers[i].attribute ||
                  has_attribute(html, end, blockers[i].attribute, blockers[i].value))) {
                 add_once(found, blockers[i].name);
             }
         }
-        html++;
+        if (has_attribute(html, end, "style", "url(")) {
+            find_in_style(found, html, end);
+        } else if (is_tag(html, "style")) {
+            find_in_style(found, end, end_of_text(html, end));
+        }
+        html = end_of_text(html, end);
     }
     return found;
 }
