@@ -30,7 +30,7 @@ def report(portal: Portal, row: Row, now: float) -> bool:
     The deadline belongs to the portal, not to the row: the first slow load of any row moves it,
     and a reset caused by one row leaves the others their old counts.
     """
-    rule = portal.rule
+    rule, now = portal.rule, int(now)  # unix time
     count = row.options.get("maxTimeCount", 0)
     if rule.resets and (not count or portal.overtime_deadline < now):
         count = 0

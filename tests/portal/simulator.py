@@ -226,7 +226,8 @@ class Simulator(World):
         except (OSError, HTTPException):
             status = None  # a frame that never loads is never reported
         elapsed = (time.monotonic() - started) * 1000 + extra_ms
-        slow = status is not None and overtime.is_slow(elapsed, portal.rule)
+        loaded = status not in (None, 204, 205)  # those have no load event
+        slow = loaded and overtime.is_slow(elapsed, portal.rule)
         if slow:
             self._report(portal, row)
         return Load(row.id, status, elapsed, slow)

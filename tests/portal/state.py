@@ -92,7 +92,7 @@ class Portal:
     deleted: bool = False
     telephony: float | None = 0   # seconds after a page's start until it has call cards; None: never
     rule: Rule = field(default_factory=Rule)
-    overtime_deadline: float = 0  # option rest/max_overtime_reset_count_time
+    overtime_deadline: int = 0  # option rest/max_overtime_reset_count_time
     notice: NoticePolicy = field(default_factory=NoticePolicy)
     users: dict[int, User] = field(default_factory=lambda: {1: User(1, "Ada", admin=True),
                                                             2: User(2, "Bob")})

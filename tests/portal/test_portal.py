@@ -206,6 +206,17 @@ def test_reset_after_the_deadline_only(w: World) -> None:
     assert w.portal.overtime_deadline == NOW + 86401 + 86400
 
 
+def test_the_deadline_is_in_whole_seconds(w: World) -> None:
+    w.bind()
+    w.sim.advance(0.9)
+    w.sim.slow(w.portal, w.app)
+    assert w.portal.overtime_deadline == NOW + 86400
+    w.sim.advance(86400)
+    assert w.sim.slow(w.portal, w.app)["count"] == 2  # the same second is not past
+    w.sim.advance(0.1)
+    assert w.sim.slow(w.portal, w.app)["count"] == 1
+
+
 def test_two_rows_share_the_deadline(w: World) -> None:
     w.bind(USER_ID=2, HANDLER=WORKER + "?u=2")
     w.bind()
@@ -236,6 +247,7 @@ def test_report_of_the_portals_page(w: World) -> None:
     answer = ask(url, php.build_query({"item": item, "SITE_ID": "s1"}))
     assert answer[2] == b'{"status":"success","data":{"success":"Y"},"errors":[]}'
     ask(url, php.build_query({"item": item | {"APP_ID": 999}}))
+    ask(f"{url}&{php.build_query({'item': item})}", method="GET")
     assert w.portal.rows[0].options["maxTimeCount"] == 1
 
 
@@ -248,6 +260,14 @@ def test_page_view_loads_visible_rows_and_reports_slow_ones(w: World, handler: H
     assert [r.options["maxTimeCount"] for r in w.portal.rows] == [1, 1]
     w.sim.set_install(w.portal, w.app, installed=False)
     assert w.sim.load(w.portal, 1) == []
+
+
+def test_an_answer_without_a_load_event_is_not_reported(w: World) -> None:
+    port = w.sim.listen("nothing", lambda request: Response(204)).port
+    w.bind(HANDLER=f"http://127.0.0.1:{port}/b24")
+    load, = w.sim.load(w.portal, extra_ms=9000)
+    assert (load.status, load.slow) == (204, False)
+    assert "maxTimeCount" not in w.portal.rows[0].options
 
 
 # ---- 4: REST ----

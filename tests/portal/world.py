@@ -220,7 +220,8 @@ class World:
             return Response(302, b"", {"Location": portal.url + request.path + query})
         if request.path.startswith("/rest/"):
             return self._serve_rest(portal, request)
-        if request.path == _AJAX and request.params.get("action") == "setLongLoad":
+        if (request.method, request.path, request.params.get("action")) == (
+                "POST", _AJAX, "setLongLoad"):
             return self._long_load(portal, request)
         return self.pages.serve(portal, request)
 
@@ -240,7 +241,8 @@ class World:
         self.activity.add(kind, portal.name, row=row.id, title=row.title, user_id=row.user_id)
 
     def _long_load(self, portal: Portal, request: Request) -> Response:
-        """The report of the portal's page; nobody checks who sends it, or whether it is true."""
+        """The report of the portal's page. The real one wants a session and its CSRF token of whoever
+        sends it, and believes him; here nobody is logged in."""
         item = request.params.get("item", {})
         for row in self.rows(portal):
             key = {"PLACEMENT_ID": str(row.id), "PLACEMENT": row.placement,
