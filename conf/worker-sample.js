@@ -15,8 +15,7 @@
   const channel = new BroadcastChannel('phone'); // to the workers of the user's other pages
   const initialized = 'BackgroundCallCard::initialized';
   const buttons = ['answer', 'hangup', 'mute', 'hold', 'transfer', 'dialpad', 'close'];
-  let call = null; // whose card is on this page
-  let bound = false;
+  let [call, bound] = [null, false]; // call: whose card is on this page
 
   const card = (command, params) => BX24.placement.call(command, params, (answer) => {
     const [fault] = [].concat(answer); // an empty list if all went well
@@ -39,22 +38,23 @@
     buttons.forEach((button) => BX24.placement.bindEvent(
       `BackgroundCallCard::${button}ButtonClick`, (value) => tell(button, value)));
   });
-  // All pages get a signal. The one in front opens the slider, or after a second any of them.
-  const take = ({ data }) => {
+  // All pages get a signal. The one in front opens the slider, or after a second any of them, but
+  // none that slept meanwhile: by then another has let go of the lock.
+  const take = (data, sent = Date.now()) => {
     const { call: to, command, params, id, open } = JSON.parse(data);
     if (command && to === call) card(command, params);
-    if (open) setTimeout(() => locks.request(`phone ${id}`, { ifAvailable: true }, (lock) => lock
-      && new Promise((done) => { BX24.openApplication(open); setTimeout(done, 9000); })),
-    document.hidden ? 1000 : 0);
+    if (open) setTimeout(() => Date.now() < sent + 5000 && locks.request(`phone ${id}`,
+      { ifAvailable: true }, (lock) => lock && new Promise((done) => {
+        BX24.openApplication(open); setTimeout(done, 9000); })), document.hidden ? 1000 : 0);
   };
   const listen = () => { // the browser connects again by itself, but not after an error of HTTP
     const source = new EventSource(settings.get('events') || '/phone/events');
-    source.onmessage = (signal) => { channel.postMessage(signal.data); take(signal); };
+    source.onmessage = ({ data }) => { channel.postMessage([data, Date.now()]); take(data); };
     source.onerror = () => source.readyState === 2 && setTimeout(listen, 30000);
   };
   BX24.init(() => {
     [0, 1, 2, 5, 10, 30].forEach((seconds) => setTimeout(bind, seconds * 1000));
-    channel.onmessage = take;
+    channel.onmessage = ({ data }) => take(...data);
     locks.request('phone', () => { listen(); return new Promise(() => {}); }); // one page leads
   });
 })();

@@ -369,6 +369,27 @@ class Phone:
         wait_for(lambda: self.listeners() == seen + 1, "take the signal")
 
 
+def test_a_tab_that_slept_opens_nothing(chromium: Chromium, workers: Workers) -> None:
+    """It gets the signal when it wakes, long after the other tab has opened the slider."""
+    phone = Phone(workers)
+    workers.add("telephony", f"B24bgBX24 {workers.bx24_url}",
+                f'B24bgScript "{phone.url}/phone.js?events={phone.url}/events'
+                f'&clicks={phone.url}/clicks"')
+    workers.start()
+    pages = [chromium.page(workers.portal.url) for _ in "ab"]
+    wait_for(lambda: len(workers.commands(command="placementBindEvent")) == 16, "bind all events")
+    chromium.driver.switch_to.window(pages[1])
+    chromium.driver.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "frozen"})
+    chromium.driver.switch_to.window(pages[0])
+    phone.send(id=17, open={"order": 4711})
+    chromium.find(".slider")
+    time.sleep(10)  # the lock is held for 9
+    chromium.driver.switch_to.window(pages[1])
+    chromium.driver.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "active"})
+    time.sleep(2)  # as a tab in the background waits for one
+    assert len(workers.sliders()) == 1
+
+
 def test_two_tabs_have_one_leader(chromium: Chromium, workers: Workers) -> None:
     phone = Phone(workers)
     workers.add("telephony", f"B24bgBX24 {workers.bx24_url}",
