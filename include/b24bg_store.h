@@ -218,7 +218,7 @@ typedef struct {
     const char *old_key_hash;  /* of the one before the live one, or "" */
     apr_time_t old_key_until;
     apr_time_t since;   /* when it came into this state */
-    apr_time_t bound;   /* as `checked`, of the answer that confirmed it as bound by us; 0: never */
+    apr_time_t bound;   /* when the last bind was sent, confirmed or not; 0: never */
     apr_time_t checked; /* when the portal last answered what is registered; 0: never */
     apr_time_t noticed; /* last notice with a live key; 0: never */
     apr_time_t rebound; /* last confirmed rebind; 0: never */

@@ -256,8 +256,8 @@ void b24bg_task_budget_begin(b24bg_task_t *task);
 void b24bg_task_restore_budgets(b24bg_task_t *task, apr_pool_t *scratch);
 /* Table -> store: the windows of known portals. */
 void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch);
-/* A new registration has a budget of its own: ends the windows of the old one, in the table and in
- * the store. `place` may be none. */
+/* A registration that is being bound has a budget of its own: ends the windows of the old one, in
+ * the table and in the store. `place` may be none. */
 void b24bg_task_end_budget(b24bg_task_t *task, const b24bg_store_registration_t *registration,
                            b24bg_portal_ref_t place);
 /* Of one place: slow loads that have reached a number of B24bgBudgetWarn; pages that were served

@@ -157,7 +157,10 @@ void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch)
     }
 }
 
-/* At once: a process that starts before the next flush would restore the old windows. */
+/* Before the bind is sent, when the old row is known to be gone: the portal counts loads of the new
+ * one from the moment that it takes the bind, however long its answer, or the confirmation, is on
+ * its way. In the store at once: a process that starts before the next flush would restore the old
+ * windows. */
 void b24bg_task_end_budget(b24bg_task_t *task, const b24bg_store_registration_t *registration,
                            b24bg_portal_ref_t place)
 {
@@ -167,7 +170,7 @@ void b24bg_task_end_budget(b24bg_task_t *task, const b24bg_store_registration_t 
     apr_pool_t *scratch;
     int source;
 
-    b24bg_table_budget_reset(task->config->table, place, registration->checked);
+    b24bg_table_budget_reset(task->config->table, place, registration->bound);
     apr_pool_create(&scratch, task->pool);
     budgets = apr_array_make(scratch, B24BG_BUDGET_COUNT, sizeof(ended));
     for (source = 0; source < B24BG_BUDGET_COUNT; source++) {

@@ -285,7 +285,6 @@ static void confirm_key(job_t *job)
     }
     row->key_hash = row->next_key_hash;
     row->next_key_hash = "";
-    row->bound = row->checked;
 }
 
 static void note_answer(job_t *job, b24bg_registration_event_e event,
@@ -302,6 +301,7 @@ static void note_answer(job_t *job, b24bg_registration_event_e event,
     }
     if (step->action == B24BG_ACTION_BIND) {
         make_error_url(job);
+        job->row.bound = job->task->now;
     }
     write_life(job->pool, &job->life, job->task->now, &job->row);
 }
@@ -393,19 +393,19 @@ static apr_status_t ask_rows(apr_pool_t *pool, const b24bg_rest_portal_t *portal
     return b24bg_rest_ask_rows(pool, portal, request);
 }
 
-/* A new registration has a budget of its own; the portal's number, where it is shown, is the truth.
- */
-static void show_budget(job_t *job)
+static b24bg_portal_ref_t place_of(const job_t *job)
 {
     b24bg_portal_id_t id = {job->app->row, job->row.member_id, job->row.user_id};
-    b24bg_table_t *table = job->task->config->table;
-    b24bg_portal_ref_t place = b24bg_table_find(table, &id);
 
-    if (job->found.event == B24BG_EVENT_FOUND_NEW) {
-        b24bg_task_end_budget(job->task, &job->row, place);
-    }
+    return b24bg_table_find(job->task->config->table, &id);
+}
+
+/* The portal's number, where it is shown, is the truth. */
+static void show_budget(job_t *job)
+{
     if (job->found.slow_count >= 0) {
-        b24bg_table_budget_told(table, place, (unsigned)job->found.slow_count, job->task->now);
+        b24bg_table_budget_told(job->task->config->table, place_of(job),
+                                (unsigned)job->found.slow_count, job->task->now);
     }
 }
 
@@ -509,6 +509,9 @@ static void act(job_t *job, b24bg_registration_action_e action)
     if (action == B24BG_ACTION_NONE) {
         end_job(job);
         return;
+    }
+    if (action == B24BG_ACTION_BIND) {
+        b24bg_task_end_budget(job->task, &job->row, place_of(job));
     }
     job->taken_away = 0;
     job->asked = job->task->now;

@@ -295,6 +295,26 @@ def test_a_new_registration_has_a_budget_of_its_own(bitrix, server):
     assert warned(server) == [*before, (5, "browser")]
 
 
+def test_a_new_registration_counts_from_its_bind_on(bitrix, server):
+    """As the portal does, however long the confirmation is on its way."""
+    portal = bitrix.add_portal()
+    bitrix.set_portal(portal, show_count="absent")
+    server.bound(portal)
+    slow(server, portal, 3)
+    before = portal.rows[0].id
+    fault = bitrix.fault("html", portal.name, "placement.get", skip=1, count=1, status=502)
+    server.expect("B24BG0324")
+    bitrix.lose(portal)
+    server.wait_for(lambda: fault.hits, "ask in vain whether it is bound")
+    assert portal.rows[0].id != before
+    slow(server, portal, 4)
+    bitrix.slow(portal, bitrix.app, 4)
+    assert used(server, portal) == 4
+    server.wait_log("B24BG0321")
+    assert used(server, portal) == portal.rows[0].options["maxTimeCount"] == 4
+    assert not warned(server)
+
+
 def test_a_stop_and_start_forgets_nothing(bitrix, server):
     portal = bitrix.add_portal()
     server.bound(portal)

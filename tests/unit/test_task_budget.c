@@ -268,6 +268,7 @@ static void end_budget(void)
 
     registration.app = "telephony";
     registration.member_id = MEMBER;
+    registration.bound = world.now;
     b24bg_task_end_budget(world.task, &registration, place_of(MEMBER));
 }
 

@@ -311,31 +311,103 @@ static void installed_is_bound(void **state)
     end();
 }
 
-/* A portal that answers late shows what it had when it was asked: loads since then are charged. */
-static void bound_is_as_old_as_the_question(void **state)
+/* Time goes on, and of so many calls each is answered after three seconds. */
+static void answer_late(int calls)
+{
+    while (calls-- > 0) {
+        int steps;
+        for (steps = 0; steps < 30; steps++) {
+            world.now += APR_USEC_PER_SEC / 10;
+            step();
+        }
+        assert_int_equal(1, answer_next());
+    }
+}
+
+/* Loads are charged from when it was sent; what a question shows is as old as the question. */
+static void bound_is_as_old_as_the_bind(void **state)
 {
     const b24bg_store_registration_t *row;
-    apr_time_t asked;
-    int steps;
+    apr_time_t sent;
 
     (void)state;
     begin_portal();
     install();
-    while (!portal.binds) {
+    while (!portal.gets) {
         step();
         answer_next();
     }
+    sent = world.now;
+    answer_late(2); /* the bind, and the question whether it is there */
     step();
-    asked = world.now;
-    for (steps = 0; steps < 30; steps++) {
-        world.now += APR_USEC_PER_SEC / 10;
-        step();
-    }
-    live(1);
     agrees(0);
     row = registration(0);
-    assert_int_equal(asked, row->bound);
-    assert_int_equal(asked, row->checked);
+    assert_int_equal(1, portal.binds);
+    assert_int_equal(sent, row->bound);
+    assert_int_equal(sent + apr_time_from_sec(3), row->checked);
+    end();
+}
+
+static unsigned slow_loads(int more)
+{
+    b24bg_portal_id_t id = {world.app.row, MEMBER, 0};
+    b24bg_portal_ref_t place = b24bg_table_find(world.config.table, &id);
+    b24bg_portal_counts_t counts;
+
+    while (more-- > 0) {
+        b24bg_table_budget_add(world.config.table, place, B24BG_BUDGET_BROWSER, world.now);
+    }
+    assert_int_equal(1,
+                     b24bg_table_read_counts(world.config.table, place.slot, world.now, &counts));
+    return counts.budgets[B24BG_BUDGET_BROWSER].used;
+}
+
+/* The portal counts loads of a new row from its bind on, however long nobody can confirm it. */
+static const struct unconfirmed {
+    const char *name;
+    int lost;   /* the answer to the bind */
+    int killed; /* another task goes on with it */
+} unconfirmed[] = {
+    {"confirmed late", 0, 0},
+    {"the answer is lost", 1, 0},
+    {"by another task", 0, 1},
+    {"by another task, the answer is lost", 1, 1},
+};
+
+static void a_budget_begins_with_the_bind(void **state)
+{
+    const struct unconfirmed *row = *state;
+    int status;
+
+    begin_portal();
+    install_and_bind();
+    live(60);
+    assert_int_equal(3, slow_loads(3));
+    lose(0);
+    while (portal.gets < 3) {
+        world.now += APR_USEC_PER_SEC / 10;
+        step();
+        answer_next();
+    }
+    if (row->lost) {
+        respond(&world.calls[portal.answered], &status);
+        fail_call(portal.answered++);
+    } else {
+        answer_next();
+    }
+    assert_int_equal(2, portal.binds);
+    assert_int_equal(6, slow_loads(6));
+    if (row->killed) {
+        portal.answered = world.started;
+        start_task("two");
+    } else {
+        portal.fault = "";
+        portal.fault_status = 502;
+        portal.faults = 2;
+    }
+    live(40);
+    agrees(0);
+    assert_int_equal(6, slow_loads(0));
     end();
 }
 
@@ -1842,7 +1914,8 @@ int main(void)
     UNIT_ADD(a_changed_configuration_is_brought_about);
     UNIT_ADD(a_changed_configuration_that_is_refused_is_tried_once);
     UNIT_ADD(installed_is_bound);
-    UNIT_ADD(bound_is_as_old_as_the_question);
+    UNIT_ADD(bound_is_as_old_as_the_bind);
+    UNIT_ADD_ROWS(a_budget_begins_with_the_bind, unconfirmed);
     UNIT_ADD(lost_is_bound_again);
     UNIT_ADD(a_notice_with_a_dead_key_asks_nothing);
     UNIT_ADD(notices_ask_at_most_once_in_four_seconds);
