@@ -130,6 +130,7 @@ typedef struct {
     int uninstalled; /* not known any more, which its registration still tells */
     apr_time_t last_load;
     apr_uint64_t loads;
+    apr_uint64_t served;
     apr_uint64_t repeats;
     apr_uint64_t beacons;
     apr_time_t tokens;

@@ -309,7 +309,7 @@ void b24bg_table_count_alert(b24bg_table_t *table, int result);
  */
 int b24bg_table_is_silence_open(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load);
 /* 1 if this place's silence is the caller's to report: `last_load` is the one that he has seen, and
- * still the last one, and nobody has reported it for that one yet. */
+ * still the last one, and nobody has reported it for that one yet, to the second. */
 int b24bg_table_claim_silence(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load);
 /* How often notices with a dead key are told of: spec.md 4.2. */
 #define B24BG_TABLE_DEAD_EVERY apr_time_from_sec(60)
@@ -319,6 +319,10 @@ int b24bg_table_claim_dead_notices(b24bg_table_t *table, int app, apr_time_t now
                                    apr_uint64_t *count);
 /* 1 for the first caller: headers that forbid framing were taken out of an answer of this app. */
 int b24bg_table_claim_framing(b24bg_table_t *table, int app);
+/* How often frames of a portal that are served and do not run are told of. */
+#define B24BG_TABLE_FRAMES_EVERY apr_time_from_sec(3600)
+/* 1 once in B24BG_TABLE_FRAMES_EVERY for each place. */
+int b24bg_table_claim_frames(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now);
 
 /* Budget: spec.md section 5, protocol.md 2.4.
  *
@@ -473,12 +477,12 @@ typedef struct {
     int known;
     apr_time_t last_load;
     apr_uint64_t loads;
-    unsigned raised; /* how often b24bg_table_know has raised the loads: when it changes, they have
-                        grown by some that were not counted here */
+    apr_uint64_t served; /* of these, those that were counted here, since the table was made; the
+                            others b24bg_table_know has told of */
     apr_uint64_t repeats;
     apr_uint64_t recent;  /* loads in the hour before last_load: ten minutes are one, and those of
                              last_load and the six before them count */
-    apr_uint64_t beacons; /* weight of those received, of loads */
+    apr_uint64_t beacons; /* weight of those received, of loads that were served */
     apr_time_t tokens;    /* as b24bg_known_portal_t has it */
     b24bg_budget_t budgets[B24BG_BUDGET_COUNT];
     b24bg_shown_t shown;

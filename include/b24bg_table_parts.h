@@ -87,26 +87,28 @@ typedef struct {
     _Atomic apr_uint32_t next; /* number of a place, 0 ends the chain */
     apr_uint32_t bucket;
     signed char app;
-    _Atomic unsigned char raised; /* how often `loads` grew to what the store had */
-    unsigned char known;          /* a portal of the store: never recycled */
-    unsigned char http;           /* its origin is http, not https */
+    _Atomic unsigned char restored; /* budgets come from the store no more */
+    unsigned char known;            /* a portal of the store: never recycled */
+    unsigned char http;             /* its origin is http, not https */
     apr_int64_t user;
     char member_id[B24BG_MEMBER_ID_LENGTH]; /* without a NUL */
     apr_uint64_t token;                     /* keyed hash of its application token, 0: none */
 
     _Atomic apr_int64_t last_load;
-    b24bg_counter_t loads;
+    b24bg_counter_t served;            /* loads that were counted here */
     _Atomic apr_uint32_t budget_since; /* loads that began before are of an older registration */
     char domain[B24BG_DOMAIN_MAX + 1];
 
     b24bg_counter_t recent[B24BG_TABLE_PERIODS]; /* period << 32 | count */
 
-    b24bg_counter_t repeats;
+    _Atomic apr_uint32_t repeats;
+    _Atomic apr_uint32_t elsewhere; /* loads that the store knows of beside those served */
     b24bg_counter_t beacons;
     b24bg_counter_t budgets[B24BG_BUDGET_COUNT]; /* see b24bg_table_budget.c */
     b24bg_counter_t warned;                      /* start of a window << 32 | number told of by
                                                     the task << 16 | by a request */
-    b24bg_counter_t silence;                     /* the last load whose silence was reported */
+    _Atomic apr_uint32_t silence;                /* the last load whose silence was reported */
+    _Atomic apr_uint32_t frames_told;            /* when it was last told of that they do not run */
     _Atomic apr_uint32_t tokens;
     apr_uint32_t tenure; /* how often the place was given away; unlike generation not how often its
                             portal was brought up to date */

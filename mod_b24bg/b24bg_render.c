@@ -95,6 +95,7 @@ static void copy_portal(apr_pool_t *pool, const b24bg_portal_counts_t *from,
     to->uninstalled = is_uninstalled(from);
     to->last_load = from->last_load;
     to->loads = from->loads;
+    to->served = from->served;
     to->repeats = from->repeats;
     to->beacons = from->beacons;
     to->tokens = from->tokens;

@@ -264,6 +264,7 @@ static void write_portal(json_t *json, const b24bg_render_snapshot_t *snapshot,
     write_budget(json, portal);
     moment(json, "last_load", portal->last_load);
     number(json, "loads", portal->loads);
+    number(json, "served", portal->served);
     number(json, "repeats", portal->repeats);
     number(json, "beacons", portal->beacons);
     if (portal->tokens && snapshot->now >= portal->tokens) {

@@ -130,17 +130,17 @@ int b24bg_table_is_silence_open(b24bg_table_t *table, apr_uint32_t slot, apr_tim
 {
     b24bg_table_place_t *place = b24bg_table_place(table, slot);
 
-    return place->last_load == last_load &&
-           b24bg_counter_read(&place->silence) != (apr_uint64_t)last_load;
+    return place->last_load == last_load && place->silence != b24bg_table_seconds(last_load);
 }
 
 int b24bg_table_claim_silence(b24bg_table_t *table, apr_uint32_t slot, apr_time_t last_load)
 {
     b24bg_table_place_t *place = b24bg_table_place(table, slot);
-    apr_uint64_t reported = b24bg_counter_read(&place->silence);
+    apr_uint32_t reported = place->silence;
 
-    return place->last_load == last_load && reported != (apr_uint64_t)last_load &&
-           b24bg_counter_replace(&place->silence, &reported, (apr_uint64_t)last_load);
+    return place->last_load == last_load && reported != b24bg_table_seconds(last_load) &&
+           atomic_compare_exchange_strong(&place->silence, &reported,
+                                          b24bg_table_seconds(last_load));
 }
 
 /* Requests and beacons */
@@ -165,12 +165,12 @@ static b24bg_table_place_t *charged(b24bg_table_place_t *place, apr_time_t began
 static void count_in_place(b24bg_table_place_t *place, const b24bg_table_request_t *request)
 {
     if (request->is_load) {
-        b24bg_counter_add(&place->loads, 1);
+        b24bg_counter_add(&place->served, 1);
         atomic_store_explicit(&place->last_load, request->now, memory_order_relaxed);
         count_recent(place, request->now);
     }
     if (request->is_repeat) {
-        b24bg_counter_add(&place->repeats, 1);
+        atomic_fetch_add_explicit(&place->repeats, 1, memory_order_relaxed);
     }
 }
 
@@ -274,4 +274,15 @@ int b24bg_table_claim_framing(b24bg_table_t *table, int app)
     _Atomic apr_uint32_t *claimed = &table->apps[app].framing_claimed;
 
     return !atomic_load_explicit(claimed, memory_order_relaxed) && !atomic_exchange(claimed, 1);
+}
+
+int b24bg_table_claim_frames(b24bg_table_t *table, apr_uint32_t slot, apr_time_t now)
+{
+    b24bg_table_place_t *place = b24bg_table_place(table, slot);
+    apr_uint32_t told = place->frames_told;
+    apr_time_t before = b24bg_table_time(told);
+
+    /* A clock that was set back must not silence it for longer. */
+    return !(before && now >= before && now - before < B24BG_TABLE_FRAMES_EVERY) &&
+           atomic_compare_exchange_strong(&place->frames_told, &told, b24bg_table_seconds(now));
 }

@@ -115,8 +115,10 @@ static void forget_counts(b24bg_table_place_t *place)
 {
     int i;
 
-    place->loads = place->repeats = place->beacons = 0;
-    place->raised = 0;
+    place->served = place->beacons = 0;
+    place->repeats = place->elsewhere = 0;
+    place->frames_told = 0;
+    place->restored = 0;
     for (i = 0; i < B24BG_BUDGET_COUNT; i++) {
         place->budgets[i] = 0;
     }
@@ -232,16 +234,18 @@ static void update_known(b24bg_table_t *table, b24bg_table_place_t *place,
     place->generation++;
 }
 
-/* Counts only grow. */
+/* Counts only grow. More than 4 thousand million loads elsewhere are as many. */
 static void update_counts(b24bg_table_place_t *place, const b24bg_known_portal_t *portal)
 {
+    apr_uint64_t served = b24bg_counter_read(&place->served);
+
     if (portal->last_load >= place->last_load) {
         b24bg_table_recent_restore(place, portal->last_load, portal->recent);
         place->last_load = portal->last_load;
     }
-    if (place->loads < portal->loads) {
-        place->loads = portal->loads;
-        place->raised++;
+    if (served + place->elsewhere < portal->loads) {
+        apr_uint64_t elsewhere = portal->loads - served;
+        place->elsewhere = elsewhere < APR_UINT32_MAX ? (apr_uint32_t)elsewhere : APR_UINT32_MAX;
     }
 }
 

@@ -245,8 +245,8 @@ int b24bg_table_read_counts(b24bg_table_t *table, apr_uint32_t slot, apr_time_t 
     counts->http = place->http;
     counts->known = place->known;
     counts->last_load = place->last_load;
-    counts->loads = place->loads;
-    counts->raised = place->raised;
+    counts->served = place->served;
+    counts->loads = counts->served + place->elsewhere;
     counts->repeats = place->repeats;
     counts->recent = b24bg_table_recent(place, counts->last_load);
     counts->beacons = place->beacons;

@@ -11,16 +11,13 @@
 #define FRAMES_ALL 50
 #define RUN_LEAST_SLOW 4 /* a quarter */
 #define RUN_LEAST_ALL 2  /* half */
-#define FRAMES_TOLD_EVERY apr_time_from_sec(3600)
 
 /* What the task remembers of a place: how many frames had been served and had run at the last
  * judgement, and what is in the store. */
 struct b24bg_task_place_t {
     int seen; /* there was a judgement, or a beginning */
-    apr_uint64_t loads;
-    unsigned raised;
+    apr_uint64_t served;
     apr_uint64_t beacons;
-    apr_time_t told;
     int restored;                             /* has a window from the store */
     unsigned char stored[B24BG_BUDGET_COUNT]; /* the store has a window of this source */
 };
@@ -219,47 +216,30 @@ void b24bg_task_watch_budget(b24bg_task_t *task, const b24bg_task_app_t *app, ap
 static void begin_judging(struct b24bg_task_place_t *before, const b24bg_portal_counts_t *counts)
 {
     before->seen = 1;
-    before->loads = counts->loads;
+    before->served = counts->served;
     before->beacons = counts->beacons;
-    before->raised = counts->raised;
 }
 
-/* One that was told of in the future was so before the clock was set back. */
-static int is_told(const struct b24bg_task_place_t *place, apr_time_t now)
-{
-    return place->told && place->told <= now && now - place->told < FRAMES_TOLD_EVERY;
-}
-
-/* Loads that are known from the store were served before a restart, or by another machine, and ran
- * there. What came before the first look is not judged: it may be of another configuration. Every
- * process judges, so that the next one with the lease need not begin; the one that has it speaks.
- */
+/* What came before the first look is not judged: it may be of another configuration. Every process
+ * judges, so that the next one with the lease need not begin; the one that has it speaks. */
 void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
                              const b24bg_portal_counts_t *counts)
 {
     struct b24bg_task_place_t *before = &task->places[slot];
-    apr_uint64_t loads = counts->loads - before->loads;
+    apr_uint64_t loads = counts->served - before->served;
     apr_uint64_t run = counts->beacons - before->beacons;
     apr_uint64_t part = app->all_beacons ? RUN_LEAST_ALL : RUN_LEAST_SLOW;
 
-    if (!before->seen || counts->loads < before->loads || counts->beacons < before->beacons) {
+    if (!before->seen || counts->served < before->served || counts->beacons < before->beacons) {
         begin_judging(before, counts); /* the place is new to us, or another portal's */
-        before->told = 0;
-        return;
-    }
-    if (counts->raised != before->raised) {
-        begin_judging(before, counts);
         return;
     }
     if (!app->beacons || loads < (apr_uint64_t)(app->all_beacons ? FRAMES_ALL : FRAMES_SLOW)) {
         return;
     }
     begin_judging(before, counts);
-    if (run >= loads / part || is_told(before, task->now)) {
-        return;
-    }
-    before->told = task->now;
-    if (task->leader) {
+    if (run < loads / part && task->leader &&
+        b24bg_table_claim_frames(task->config->table, slot, task->now)) {
         b24bg_task_say(task, B24BG_LOG_WARNING,
                        "B24BG0330: pages are served and hardly any runs, something keeps browsers "
                        "from showing the frame: app=%s portal=%s domain=%s loads=%" APR_UINT64_T_FMT

@@ -271,10 +271,27 @@ static void test_claim_silence(void **state)
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 1);
     assert_int_equal(b24bg_table_is_silence_open(table, 1, NOW), 0);
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 0);
-    load_once(table, portal, NOW + 5);
+    load_once(table, portal, NOW + APR_USEC_PER_SEC);
     assert_int_equal(b24bg_table_claim_silence(table, 1, NOW), 0); /* it is silent no more */
-    assert_int_equal(b24bg_table_claim_silence(table, 1, NOW + 5), 1);
-    assert_int_equal(b24bg_table_claim_silence(table, 1, NOW + 5), 0);
+    assert_int_equal(b24bg_table_claim_silence(table, 1, NOW + APR_USEC_PER_SEC), 1);
+    assert_int_equal(b24bg_table_claim_silence(table, 1, NOW + APR_USEC_PER_SEC), 0);
+}
+
+static void test_claim_frames(void **state)
+{
+    b24bg_table_t *table = new_table(1);
+    apr_time_t now = NOW;
+
+    (void)state;
+    load(table, 1, NOW);
+    assert_int_equal(b24bg_table_claim_frames(table, 1, now), 1);
+    assert_int_equal(b24bg_table_claim_frames(table, 1, now), 0);
+    now += B24BG_TABLE_FRAMES_EVERY;
+    assert_int_equal(b24bg_table_claim_frames(table, 1, now - APR_USEC_PER_SEC), 0);
+    assert_int_equal(b24bg_table_claim_frames(table, 1, now), 1);
+    assert_int_equal(b24bg_table_claim_frames(table, 1, NOW), 1); /* the clock was set back */
+    load(table, 2, NOW);
+    assert_int_equal(b24bg_table_claim_frames(table, 1, NOW), 1);
 }
 
 #define SILENCES 20000
@@ -590,6 +607,7 @@ int main(void)
     UNIT_ADD(test_processes_count);
     UNIT_ADD(test_recent_from_the_store);
     UNIT_ADD(test_claim_silence);
+    UNIT_ADD(test_claim_frames);
     UNIT_ADD(test_silence_is_reported_once);
     UNIT_ADD_ROWS(test_beacon, beacon_rows);
     UNIT_ADD(test_beacon_without_place);

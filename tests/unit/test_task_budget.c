@@ -573,6 +573,14 @@ static void it_is_told_once_an_hour(void **state)
         minute();
     }
     assert_int_equal(1, told());
+    apr_pool_destroy(world.task_pool); /* a reload */
+    start_task("the new generation");
+    step();
+    for (; minutes < 60; minutes++) {
+        serve(MEMBER, 100, 0);
+        minute();
+    }
+    assert_int_equal(1, told());
     for (; minutes < 64; minutes++) {
         serve(MEMBER, 100, 0);
         minute();
@@ -610,7 +618,12 @@ static void what_was_before_the_task_is_not_judged(void **state)
     assert_int_equal(0, told());
     restart_machine();
     assert_int_equal(599, counts_of(MEMBER).loads);
+    assert_int_equal(0, counts_of(MEMBER).served);
     assert_int_equal(0, counts_of(MEMBER).beacons);
+    serve(MEMBER, 3, 3);
+    assert_int_equal(602, counts_of(MEMBER).loads);
+    assert_int_equal(3, counts_of(MEMBER).served);
+    assert_int_equal(3, counts_of(MEMBER).beacons);
     minute();
     assert_int_equal(0, told());
     end();
@@ -635,6 +648,7 @@ static void loads_of_another_machine_are_not_judged(void **state)
     b24bg_store_close(store);
     know(MEMBER); /* changes the portal's row, which is read again then */
     assert_int_equal(100000, counts_of(MEMBER).loads);
+    assert_int_equal(0, counts_of(MEMBER).served);
     serve(MEMBER, 49, 0);
     minute();
     assert_int_equal(0, told());
