@@ -356,14 +356,18 @@ void b24bg_table_budget_reset(b24bg_table_t *table, b24bg_portal_ref_t portal, a
 /* The same for a registration that another machine has made: ends the windows that began before
  * it was `bound`, and charges what began since. Doing it again for the same one changes nothing. */
 void b24bg_table_budget_bound(b24bg_table_t *table, b24bg_portal_ref_t portal, apr_time_t bound);
-/* For surviving a restart of the machine: store -> table. Where the place has had no window of that
- * source, it has the stored one; one that loads have begun since is a part of the stored one, if
- * that is still open at `now`, and is added to it. A window that begins with the stored one or
- * before it stays as it is, so doing it twice changes nothing. Warnings are not restored: who must
+/* For surviving a restart of the machine: store -> table. Where the place has no open window of
+ * that source, it has the stored one; one that loads have begun since is a part of the stored one,
+ * if that is still open at `now`, and is added to it. A window that begins with the stored one or
+ * before it stays as it is, so doing it twice changes nothing. Nor does a stored window that began
+ * before the registration was bound. 1: the place has it now. Warnings are not restored: who must
  * not repeat them claims those that are over the number. */
-void b24bg_table_budget_restore(b24bg_table_t *table, b24bg_portal_ref_t portal,
-                                b24bg_budget_source_e source, const b24bg_budget_t *budget,
-                                apr_time_t now);
+int b24bg_table_budget_restore(b24bg_table_t *table, b24bg_portal_ref_t portal,
+                               b24bg_budget_source_e source, const b24bg_budget_t *budget,
+                               apr_time_t now);
+/* Nothing is restored any more to this place until it changes hands: its own windows go into the
+ * store now, and what is found there later counts them already. */
+void b24bg_table_end_restore(b24bg_table_t *table, b24bg_portal_ref_t portal);
 /* The source that counts: the first one that has a window, in the order PORTAL (it was told),
  * BROWSER, SERVER; SERVER if none has. */
 b24bg_budget_source_e b24bg_budget_best(const b24bg_budget_t budgets[B24BG_BUDGET_COUNT]);

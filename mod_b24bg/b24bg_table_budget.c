@@ -160,39 +160,50 @@ void b24bg_table_budget_bound(b24bg_table_t *table, b24bg_portal_ref_t portal, a
     }
 }
 
-/* What the table has of the source after this. What the portal tells is its whole number, and one
- * that has fallen is of another window. */
+/* What the table has of the source after this. What was restored before is replaced, not added to.
+ * What the portal tells is its whole number, and one that has fallen is of another window. */
 static apr_uint64_t restored(apr_uint64_t word, window_t stored, b24bg_budget_source_e source,
                              apr_uint32_t now)
 {
     window_t window = unpack(word);
 
-    if (word == 0) {
+    if (!is_open(window, now)) {
         return pack(stored.start, stored.told, 0);
     }
-    if (!is_open(window, now) || !is_open(stored, now) || window.start <= stored.start) {
+    if (!is_open(stored, now) || window.start <= stored.start) {
         return word;
     }
     if (source != B24BG_BUDGET_PORTAL) {
-        return pack(stored.start, stored.told + window.told, window.counted);
+        return pack(stored.start, stored.told, window.counted);
     }
     return window.told < stored.told ? word : pack(stored.start, window.told, window.counted);
 }
 
-void b24bg_table_budget_restore(b24bg_table_t *table, b24bg_portal_ref_t portal,
-                                b24bg_budget_source_e source, const b24bg_budget_t *budget,
-                                apr_time_t now)
+int b24bg_table_budget_restore(b24bg_table_t *table, b24bg_portal_ref_t portal,
+                               b24bg_budget_source_e source, const b24bg_budget_t *budget,
+                               apr_time_t now)
 {
     b24bg_table_place_t *place = b24bg_table_held(table, portal);
     window_t stored = {b24bg_table_seconds(budget->start), budget->used, 0};
     apr_uint64_t before;
+    apr_uint64_t after;
 
-    if (!place || stored.start == 0) {
-        return;
+    if (!place || place->restored || stored.start == 0 || stored.start < place->budget_since) {
+        return 0;
     }
     before = b24bg_counter_read(&place->budgets[source]);
-    while (!b24bg_counter_replace(&place->budgets[source], &before,
-                                  restored(before, stored, source, b24bg_table_seconds(now)))) {
+    do {
+        after = restored(before, stored, source, b24bg_table_seconds(now));
+    } while (!b24bg_counter_replace(&place->budgets[source], &before, after));
+    return after != before;
+}
+
+void b24bg_table_end_restore(b24bg_table_t *table, b24bg_portal_ref_t portal)
+{
+    b24bg_table_place_t *place = b24bg_table_held(table, portal);
+
+    if (place) {
+        place->restored = 1;
     }
 }
 

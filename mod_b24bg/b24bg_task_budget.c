@@ -58,7 +58,6 @@ static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
     b24bg_portal_id_t id = {0, stored->member_id, stored->user_id};
     b24bg_budget_t budget = {(unsigned)stored->used, stored->start};
     int source = source_by_name(stored->source);
-    b24bg_portal_counts_t counts;
     b24bg_portal_ref_t place;
 
     if (!app || source < 0 || !stored->used) {
@@ -66,14 +65,12 @@ static void restore(b24bg_task_t *task, const b24bg_store_budget_t *stored)
     }
     id.app = app->row;
     place = b24bg_table_find(task->config->table, &id);
-    if (!place.slot ||
-        !b24bg_table_read_portal(task->config->table, place.slot, task->now, &counts)) {
+    if (!place.slot) {
         return;
     }
     task->places[place.slot].stored[source] = 1;
-    if (counts.budgets[source].start != budget.start) {
-        b24bg_table_budget_restore(task->config->table, place, (b24bg_budget_source_e)source,
-                                   &budget, task->now);
+    if (b24bg_table_budget_restore(task->config->table, place, (b24bg_budget_source_e)source,
+                                   &budget, task->now)) {
         task->places[place.slot].restored = 1;
     }
 }
@@ -137,15 +134,21 @@ static void add_budgets(apr_array_header_t *budgets, const b24bg_task_app_t *app
     }
 }
 
+/* Not before the stored windows are in the table, for they would be lost. */
 void b24bg_task_flush_budgets(b24bg_task_t *task, apr_pool_t *scratch)
 {
     apr_array_header_t *budgets = apr_array_make(scratch, 16, sizeof(b24bg_store_budget_t));
     b24bg_portal_counts_t counts;
     apr_uint32_t slot;
 
+    if (!task->budgets_restored) {
+        return;
+    }
     for (slot = 1; slot <= b24bg_table_capacity(task->config->table); slot++) {
         const b24bg_task_app_t *app = b24bg_task_read_place(task, slot, &counts);
         if (app) {
+            b24bg_table_end_restore(task->config->table,
+                                    (b24bg_portal_ref_t){slot, counts.generation});
             add_budgets(budgets, app, &counts, task->places[slot].stored);
         }
     }

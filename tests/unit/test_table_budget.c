@@ -383,6 +383,8 @@ static const restored_t restored[] = {
     {"loads came first", BEST(SERVER), "s@1000 s@1001 s@1002", 9, 1002, 12, 0},
     {"the same window", BEST(BROWSER), "b@0 b@2", 9, 1001, 2, 0},
     {"an older one", BEST(BROWSER), "b@-5 b@2", 9, 1001, 2, -5},
+    {"its own is over", BEST(BROWSER), "b@-86000", 9, 1000, 9, 0},
+    {"its own is of a clock that was set back", BEST(BROWSER), "b@90000", 9, 1000, 9, 0},
     {"the stored one is over", BEST(BROWSER), "b@86000", 9, DAY + 1, 1, 86000},
     {"the stored one ends", BEST(BROWSER), "b@86000", 9, DAY, 10, 0},
     {"the portal has told", BEST(PORTAL), "t9@1000", 9, 1001, 9, 0},
@@ -418,6 +420,45 @@ static void test_restore_nothing(void **state)
     (void)state;
     b24bg_table_budget_restore(table, portal, B24BG_BUDGET_BROWSER, &none, START);
     assert_int_equal(read_place(table, 1, START).budgets[B24BG_BUDGET_BROWSER].start, 0);
+}
+
+/* As three machines may find them in the store: the sum of what was counted here and what was found
+ * last, until what was counted here is in the store, too. */
+static void test_restore_until_it_is_told(void **state)
+{
+    const b24bg_budget_t stored[] = {{3, at(150)}, {1, at(100)}, {20, at(50)}};
+    b24bg_table_t *table = new_table(1);
+    b24bg_portal_ref_t portal = load(table, 1, START);
+    int source = B24BG_BUDGET_BROWSER;
+
+    (void)state;
+    tell(table, portal, "b@200 b@201 b@202 b@203 b@204 b@205");
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[0], at(210)), 1);
+    assert_int_equal(read_place(table, 1, at(210)).budgets[source].used, 9);
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[1], at(210)), 1);
+    assert_int_equal(read_place(table, 1, at(210)).budgets[source].used, 7);
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[1], at(210)), 0);
+    b24bg_table_end_restore(table, portal);
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[2], at(210)), 0);
+    assert_int_equal(read_place(table, 1, at(210)).budgets[source].used, 7);
+    portal = load(table, 2, START); /* takes the place */
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[2], at(210)), 1);
+}
+
+/* Whoever has not seen yet that it was bound again may have put the old window there. */
+static void test_restore_a_window_of_the_old_registration(void **state)
+{
+    const b24bg_budget_t stored[] = {{9, at(99)}, {2, at(100)}};
+    b24bg_table_t *table = new_table(1);
+    b24bg_portal_ref_t portal = load(table, 1, START);
+    int source = B24BG_BUDGET_BROWSER;
+
+    (void)state;
+    b24bg_table_budget_bound(table, portal, at(100));
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[0], at(210)), 0);
+    assert_int_equal(read_place(table, 1, at(210)).budgets[source].used, 0);
+    assert_int_equal(b24bg_table_budget_restore(table, portal, source, &stored[1], at(210)), 1);
+    assert_int_equal(read_place(table, 1, at(210)).budgets[source].used, 2);
 }
 
 static void test_bound_elsewhere(void **state)
@@ -608,6 +649,8 @@ int main(void)
     UNIT_ADD(test_restore);
     UNIT_ADD_ROWS(test_restore_and_what_is_there, restored);
     UNIT_ADD(test_restore_nothing);
+    UNIT_ADD(test_restore_until_it_is_told);
+    UNIT_ADD(test_restore_a_window_of_the_old_registration);
     UNIT_ADD(test_bound_elsewhere);
     UNIT_ADD_ROWS(test_warning, warnings);
     UNIT_ADD(test_numbers);

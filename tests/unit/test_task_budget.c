@@ -294,18 +294,12 @@ static void a_new_registration_begins_with_nothing(void **state)
     end();
 }
 
-/* Its windows are in another table, and only the store tells that one. */
-static void a_registration_by_another_machine_begins_with_nothing(void **state)
+/* What another machine has put into the store. */
+static void put_registration(void)
 {
     b24bg_store_registration_t row = {0};
-    b24bg_store_t *store;
+    b24bg_store_t *store = open_store();
 
-    (void)state;
-    begin_known();
-    slow(B24BG_BUDGET_BROWSER, 6);
-    minute();
-    assert_int_equal(6, stored(B24BG_BUDGET_BROWSER));
-    store = open_store();
     row.app = "telephony";
     row.member_id = MEMBER;
     row.state = "bound";
@@ -314,10 +308,66 @@ static void a_registration_by_another_machine_begins_with_nothing(void **state)
     row.bound = world.now;
     assert_int_equal(APR_SUCCESS, b24bg_store_registration_put(store, &row, NULL));
     b24bg_store_close(store);
+}
+
+static void put_window(int slow_loads, apr_time_t start)
+{
+    b24bg_store_budget_t window = {"telephony", MEMBER, 0, "browser", slow_loads, start};
+    apr_array_header_t *budgets = apr_array_make(world.pool, 1, sizeof(window));
+    b24bg_store_t *store = open_store();
+
+    APR_ARRAY_PUSH(budgets, b24bg_store_budget_t) = window;
+    assert_int_equal(APR_SUCCESS, b24bg_store_budgets_put(store, budgets));
+    b24bg_store_close(store);
+}
+
+/* Its windows are in another table, and only the store tells that one. */
+static void a_registration_by_another_machine_begins_with_nothing(void **state)
+{
+    (void)state;
+    begin_known();
+    slow(B24BG_BUDGET_BROWSER, 6);
+    minute();
+    assert_int_equal(6, stored(B24BG_BUDGET_BROWSER));
+    put_registration();
     minute();
     assert_int_equal(0, used(B24BG_BUDGET_BROWSER));
     minute();
     assert_int_equal(0, stored(B24BG_BUDGET_BROWSER));
+    end();
+}
+
+/* A machine that has not seen the bind puts its old window over the new registration's; whoever
+ * starts then has nothing of it, and is warned of the new one's. */
+static void an_old_window_in_the_store_is_nobodys(void **state)
+{
+    (void)state;
+    begin_known();
+    put_registration();
+    lose_table();
+    put_window(9, world.now - apr_time_from_sec(600));
+    start_again();
+    assert_int_equal(0, used(B24BG_BUDGET_BROWSER));
+    minute();
+    assert_int_equal(0, stored(B24BG_BUDGET_BROWSER));
+    slow(B24BG_BUDGET_BROWSER, 5);
+    minute();
+    assert_int_equal(1, alerts());
+    end();
+}
+
+/* What it counted is in the store, and other machines that started since have added theirs. */
+static void what_others_have_made_of_it_is_not_added(void **state)
+{
+    (void)state;
+    begin_known();
+    slow(B24BG_BUDGET_BROWSER, 3);
+    minute();
+    put_window(10, world.now - apr_time_from_sec(600));
+    start_task("after a reload");
+    step();
+    step();
+    assert_int_equal(3, used(B24BG_BUDGET_BROWSER));
     end();
 }
 
@@ -751,6 +801,8 @@ int main(void)
     UNIT_ADD(another_apps_windows_are_left_alone);
     UNIT_ADD(a_new_registration_begins_with_nothing);
     UNIT_ADD(a_registration_by_another_machine_begins_with_nothing);
+    UNIT_ADD(an_old_window_in_the_store_is_nobodys);
+    UNIT_ADD(what_others_have_made_of_it_is_not_added);
     UNIT_ADD(a_budget_ends_with_the_store_down);
     UNIT_ADD(each_number_is_alerted_of_once);
     UNIT_ADD(the_numbers_change);
