@@ -373,7 +373,8 @@ void b24bg_table_end_restore(b24bg_table_t *table, b24bg_portal_ref_t portal);
 b24bg_budget_source_e b24bg_budget_best(const b24bg_budget_t budgets[B24BG_BUDGET_COUNT]);
 /* The largest of B24bgBudgetWarn's numbers (apr_int64_t, rising) that is reached; 0: none. */
 unsigned b24bg_budget_reached(const apr_array_header_t *numbers, unsigned used);
-/* Who tells of a number: the request that reaches it writes a line, the task alerts. */
+/* Who tells of a number: the request that reaches it writes a line, the task alerts. Where no
+ * request reaches it, the portal told it for one, the task claims and writes the line as well. */
 typedef enum { B24BG_WARNED_BY_REQUEST, B24BG_WARNED_BY_TASK } b24bg_warned_e;
 /* 1 if this number is the caller's to warn of: it is larger than any that was told by `who` in this
  * window, that of the best source at `now`; numbers over 65,535 are one. 0 if there is no window.
@@ -493,6 +494,11 @@ typedef struct {
     b24bg_shown_event_t events[B24BG_TABLE_EVENTS]; /* oldest first */
     int event_count;
 } b24bg_portal_counts_t;
+
+/* The line that warns of what is used, without its tag; in pool. `limit`: the slow loads that are
+ * allowed. */
+const char *b24bg_budget_warning(apr_pool_t *pool, const char *app, apr_int64_t limit,
+                                 const b24bg_portal_counts_t *portal);
 
 /* The app in this row, or 0 if the row is empty. Strings are allocated in pool. */
 int b24bg_table_read_app(b24bg_table_t *table, apr_pool_t *pool, int row,

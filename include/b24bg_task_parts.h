@@ -262,8 +262,8 @@ void b24bg_task_end_budget(b24bg_task_t *task, const b24bg_store_registration_t 
                            b24bg_portal_ref_t place);
 /* Of one place: slow loads that have reached a number of B24bgBudgetWarn; pages that were served
  * and did not run. */
-void b24bg_task_watch_budget(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
-                             const b24bg_portal_counts_t *counts);
+void b24bg_task_watch_budget(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
+                             apr_uint32_t slot, const b24bg_portal_counts_t *counts);
 void b24bg_task_watch_frames(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
                              const b24bg_portal_counts_t *counts);
 

@@ -1,5 +1,7 @@
 #include "b24bg_table_parts.h"
 
+#include <apr_strings.h>
+
 /* A window in one number: start << 32 | told << 16 | counted. `told` is the number that came from
  * outside (the portal, the store), `counted` what was counted since; their sum is what is used. */
 #define COUNT_MAX 0xffff
@@ -239,6 +241,19 @@ unsigned b24bg_budget_reached(const apr_array_header_t *numbers, unsigned used)
         reached = APR_ARRAY_IDX(numbers, i, apr_int64_t);
     }
     return (unsigned)reached;
+}
+
+const char *b24bg_budget_warning(apr_pool_t *pool, const char *app, apr_int64_t limit,
+                                 const b24bg_portal_counts_t *portal)
+{
+    b24bg_budget_source_e source = b24bg_budget_best(portal->budgets);
+
+    return apr_psprintf(pool,
+                        "slow loads: at the next one after %" APR_INT64_T_FMT
+                        " Bitrix24 deletes the registration: app=%s portal=%s domain=%s "
+                        "user=%" APR_INT64_T_FMT " used=%u source=%s",
+                        limit, app, portal->member_id, portal->domain, portal->user,
+                        portal->budgets[source].used, b24bg_budget_source_name(source));
 }
 
 /* Numbers are kept with the start of their window, so those of another one are worth nothing. The

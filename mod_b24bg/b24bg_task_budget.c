@@ -207,10 +207,15 @@ static void alert(b24bg_task_t *task, const b24bg_task_app_t *app,
     }
 }
 
-/* The request that uses up a number of B24bgBudgetWarn writes the line; the alert is the task's. */
-void b24bg_task_watch_budget(b24bg_task_t *task, const b24bg_task_app_t *app, apr_uint32_t slot,
-                             const b24bg_portal_counts_t *counts)
+/* The request that uses up a number of B24bgBudgetWarn writes the line, but none does so where it
+ * is the portal that told the number; the alert is the task's. */
+void b24bg_task_watch_budget(b24bg_task_t *task, apr_pool_t *scratch, const b24bg_task_app_t *app,
+                             apr_uint32_t slot, const b24bg_portal_counts_t *counts)
 {
+    if (claim_reached(task, app, slot, counts, B24BG_WARNED_BY_REQUEST)) {
+        b24bg_task_say(task, B24BG_LOG_WARNING, "B24BG0333: %s",
+                       b24bg_budget_warning(scratch, app->name, app->slow_count, counts));
+    }
     if (claim_reached(task, app, slot, counts, B24BG_WARNED_BY_TASK)) {
         alert(task, app, counts, b24bg_budget_best(counts->budgets));
     }

@@ -571,7 +571,7 @@ void b24bg_task_watch(b24bg_task_t *task, apr_pool_t *scratch)
     for (slot = 1; slot <= b24bg_table_capacity(task->config->table) && task->store; slot++) {
         const b24bg_task_app_t *app = b24bg_task_read_place(task, slot, &counts);
         if (app) {
-            b24bg_task_watch_budget(task, app, slot, &counts);
+            b24bg_task_watch_budget(task, scratch, app, slot, &counts);
             b24bg_task_watch_frames(task, app, slot, &counts);
         }
         if (app && task->store) {

@@ -114,23 +114,11 @@ int b24bg_serve_beacon(request_rec *r, b24bg_request_t *request)
 
 /* Budget */
 
-static void warn(request_rec *r, const b24bg_app_t *app, const b24bg_portal_counts_t *portal,
-                 b24bg_budget_source_e source)
-{
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                  "B24BG0108: slow loads: at the next one after %" APR_INT64_T_FMT
-                  " Bitrix24 deletes the registration: app=%s portal=%s domain=%s "
-                  "user=%" APR_INT64_T_FMT " used=%u source=%s",
-                  app->slow_count, app->name, portal->member_id, portal->domain, portal->user,
-                  portal->budgets[source].used, b24bg_budget_source_name(source));
-}
-
 /* Where there is a client, what a portal that nobody knows claims is worth no warning: anybody
  * could make up one and fill the log. One line, however many numbers were passed at once. */
 void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_t place)
 {
     b24bg_portal_counts_t portal;
-    b24bg_budget_source_e source;
     apr_time_t now = apr_time_now();
     unsigned number;
 
@@ -139,10 +127,11 @@ void b24bg_budget_warn(request_rec *r, const b24bg_app_t *app, b24bg_portal_ref_
         (app->rest.client_id && !portal.known)) {
         return;
     }
-    source = b24bg_budget_best(portal.budgets);
-    number = b24bg_budget_reached(app->budget_warn, portal.budgets[source].used);
+    number = b24bg_budget_reached(app->budget_warn,
+                                  portal.budgets[b24bg_budget_best(portal.budgets)].used);
     if (b24bg_table_claim_warning(b24bg_main->table, place.slot, B24BG_WARNED_BY_REQUEST, number,
                                   now)) {
-        warn(r, app, &portal, source);
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "B24BG0108: %s",
+                      b24bg_budget_warning(r->pool, app->name, app->slow_count, &portal));
     }
 }

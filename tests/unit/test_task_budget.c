@@ -104,6 +104,19 @@ static int alerts(void)
     return count;
 }
 
+/* Lines of the log that have it. */
+static int lines(const char *tag)
+{
+    const char *at = world.log;
+    int count = 0;
+
+    while ((at = strstr(at, tag)) != NULL) {
+        at++;
+        count++;
+    }
+    return count;
+}
+
 static const char *last_alert(void)
 {
     const apr_array_header_t *events = history();
@@ -466,6 +479,29 @@ static void the_portals_number_is_the_one_that_counts(void **state)
     end();
 }
 
+/* Each line is written once: by the request that claims it, as here, or else by the task. */
+static void a_number_that_no_request_reached_is_warned_of(void **state)
+{
+    apr_uint32_t slot;
+
+    (void)state;
+    begin_known();
+    slot = place_of(MEMBER).slot;
+    b24bg_table_budget_told(world.config.table, place_of(MEMBER), 6, world.now);
+    minute();
+    minute();
+    assert_int_equal(1, lines("w B24BG0333"));
+    logged("w B24BG0333: slow loads: at the next one after 10 Bitrix24 deletes the registration: "
+           "app=telephony portal=" MEMBER " domain=crm.example.com user=0 used=6 source=portal\n");
+    slow(B24BG_BUDGET_BROWSER, 2);
+    assert_int_equal(1, b24bg_table_claim_warning(world.config.table, slot, B24BG_WARNED_BY_REQUEST,
+                                                  8, world.now));
+    minute();
+    assert_int_equal(2, alerts());
+    assert_int_equal(1, lines("w B24BG0333"));
+    end();
+}
+
 static void processes_alert_once_together(void **state)
 {
     b24bg_task_t *first;
@@ -558,14 +594,7 @@ static void serve(const char *member_id, int loads, int weight)
 
 static int told(void)
 {
-    const char *at = world.log;
-    int count = 0;
-
-    while ((at = strstr(at, "w B24BG0330")) != NULL) {
-        at++;
-        count++;
-    }
-    return count;
+    return lines("w B24BG0330");
 }
 
 static const struct frames {
@@ -808,6 +837,7 @@ int main(void)
     UNIT_ADD(the_numbers_change);
     UNIT_ADD(numbers_passed_at_once_are_one_alert);
     UNIT_ADD(the_portals_number_is_the_one_that_counts);
+    UNIT_ADD(a_number_that_no_request_reached_is_warned_of);
     UNIT_ADD(processes_alert_once_together);
     UNIT_ADD(the_next_window_is_alerted_of_again);
     UNIT_ADD(a_restart_repeats_no_alert);
