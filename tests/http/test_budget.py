@@ -240,7 +240,7 @@ def test_a_made_up_portal_is_counted_and_not_warned_of(bitrix, server):
             tell(server, page.tag)
     assert not server.tagged(WARNING)
     portal = bitrix.add_portal()
-    server.installed(portal)
+    server.bound(portal)
     slow(server, portal, 5)
     assert warned(server) == [(5, "browser")]
 
