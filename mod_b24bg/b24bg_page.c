@@ -22,12 +22,14 @@ static const char script_open[] = "<script data-urls=\"";
  * for minutes. ES5, for the old engines of embedded views; one that lacks what a beacon needs sends
  * none. A beacon goes to the page's own address in full: a path alone would follow <base href>, or
  * name a host where it begins with two slashes. While a page is parsed the script that runs is its
- * last one; an own page may have others before it, as one that began as a copy of ours. */
+ * last one; an own page may have others before it, as one that began as a copy of ours. Where a
+ * site's CSP requires Trusted Types a script's address has to come through a policy; what it lets
+ * nobody do then has failed at once. */
 static const char script_close[] =
     "\">\n"
     "(function (d, n) {\n"
     " var all = d.querySelectorAll('script[data-urls]'), data = all[all.length - 1].dataset,\n"
-    "  urls = JSON.parse(data.urls), tag = data.tag.trim(), failed = 0;\n"
+    "  urls = JSON.parse(data.urls), tag = data.tag.trim(), failed = 0, trust;\n"
     " function send(text) {\n"
     "  var to = location.href.split(/[?#]/)[0] + '?b24bg=load', body = 'tag=' + tag + text;\n"
     "  try {\n"
@@ -58,12 +60,20 @@ static const char script_close[] =
     "  if (url) {\n"
     "   s.onload = s.onerror = done;\n"
     "   timer = setTimeout(done, 10000);\n"
-    "   s.src = url;\n"
-    "   d.body.appendChild(s);\n"
+    "   try {\n"
+    "    s.src = trust ? trust.createScriptURL(url) : url;\n"
+    "    d.body.appendChild(s);\n"
+    "   } catch (e) { done(e); }\n"
     "  } else if (failed) send('&failed=' + failed);\n"
     " }\n"
     " addEventListener('load', function () {\n"
-    "  setTimeout(function () { report(); attach(); }, 0);\n"
+    "  setTimeout(function () {\n"
+    "   report();\n"
+    "   try {\n"
+    "    trust = trustedTypes.createPolicy('b24bg', {createScriptURL: String});\n"
+    "   } catch (e) {}\n"
+    "   attach();\n"
+    "  }, 0);\n"
     " });\n"
     "})(document, navigator);\n"
     "</script>\n";
@@ -94,6 +104,22 @@ static int told_over(b24bg_page_beacon_e beacon, apr_time_t slow_limit)
     return beacon == B24BG_PAGE_BEACON_ALL ? -1 : (int)(slow_limit / 2 / 1000);
 }
 
+/* Without its indentation: the page has 2 KiB for all. */
+static const char *unindented(apr_pool_t *pool, const char *script)
+{
+    char *text = apr_palloc(pool, strlen(script) + 1);
+    char *to = text;
+
+    for (; *script; script++) {
+        *to++ = *script;
+        if (*script == '\n') {
+            script += strspn(script + 1, " ");
+        }
+    }
+    *to = '\0';
+    return text;
+}
+
 /* The page with the script between its two parts; `list` is the JSON of the URLs, escaped. */
 static void add_script(apr_pool_t *pool, b24bg_page_t *page, const char *before, const char *list,
                        const char *after)
@@ -101,8 +127,8 @@ static void add_script(apr_pool_t *pool, b24bg_page_t *page, const char *before,
     const char *open = apr_psprintf(pool, "%s%s[%s]\" data-over=\"%d\" data-tag=\"", before,
                                     script_open, list, page->told_over);
 
-    page->text =
-        apr_psprintf(pool, "%s%*s%s%s", open, B24BG_BEACON_TAG_LENGTH, "", script_close, after);
+    page->text = apr_psprintf(pool, "%s%*s%s%s", open, B24BG_BEACON_TAG_LENGTH, "",
+                              unindented(pool, script_close), after);
     page->length = strlen(page->text);
     page->tag_offset = page->beacon == B24BG_PAGE_BEACON_OFF ? 0 : strlen(open);
 }

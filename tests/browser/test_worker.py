@@ -309,6 +309,41 @@ def test_a_strict_policy_that_allows_the_script(chromium: Chromium, workers: Wor
     assert HASH in refused  # Chromium names the hash that it would have needed
 
 
+# What else a strict site may say: its own nonce beside the hash, and Trusted Types.
+STRICTER = {
+    "nonce": "script-src 'nonce-bm9uY2U' {hash} {here}",
+    "strict-dynamic": "script-src 'nonce-bm9uY2U' {hash} 'strict-dynamic'",
+    "trusted types": "script-src {hash} {here}; require-trusted-types-for 'script'",
+    "trusted types by name":
+        "script-src {hash} {here}; require-trusted-types-for 'script'; trusted-types other b24bg",
+}
+
+
+@pytest.mark.parametrize("name", STRICTER)
+def test_stricter_policies(chromium: Chromium, workers: Workers, name: str) -> None:
+    policy = STRICTER[name].format(hash=HASH, here=workers.scripts)
+    workers.add("telephony", "B24bgBX24 off", f"B24bgScript {workers.scripts}/telephony.js")
+    workers.start('Header always set Content-Security-Policy "default-src \'none\'; connect-src '
+                  f'\'self\' {workers.scripts}; {policy}"\n', modules=["headers"])
+    chromium.page(workers.portal.url)
+    workers.wait_ran("telephony", "without")
+    workers.check_counts("telephony", loads=1)
+    assert not chromium.errors()
+
+
+def test_a_policy_that_trusts_no_script(chromium: Chromium, workers: Workers) -> None:
+    """Not after ten seconds for each: told of at once, and the beacon comes."""
+    workers.add("telephony", "B24bgBX24 off",
+                *[f"B24bgScript {workers.scripts}/{name}.js" for name in ("one", "two")])
+    workers.start(f'Header always set Content-Security-Policy "script-src {HASH} {workers.scripts}; '
+                  'require-trusted-types-for \'script\'; trusted-types other"\n',
+                  modules=["headers"])
+    chromium.page(workers.portal.url)
+    workers.wait_loads(1)
+    workers.check_counts("telephony", loads=1, failed=2)
+    assert not workers.requests("scripts")
+
+
 def test_a_frame_without_javascript(chromium: Chromium, workers: Workers) -> None:
     """A browser's own switch is for the whole page, whose portal then inserts no frame; a policy
     can switch scripts off in the frame alone."""
