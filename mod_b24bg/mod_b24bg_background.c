@@ -13,6 +13,7 @@
 #include "b24bg_task.h"
 
 #include <apr_atomic.h>
+#include <apr_shm.h>
 #include <apr_strings.h>
 #include <http_log.h>
 #include <http_main.h>
@@ -32,13 +33,14 @@ APLOG_USE_MODULE(b24bg);
 #define STOP_WAIT apr_time_from_sec(2)
 #define STOP_SLICE (10 * (APR_USEC_PER_SEC / 1000))
 
-/* One child's. */
+/* One child's, but for what the first line points to. */
 static struct {
-    volatile int stop;          /* read by curl's progress callback too */
-    volatile int ending;        /* the child frees everything */
-    volatile apr_uint32_t busy; /* a step is running */
-    int failed;                 /* the task could not start, and that is logged */
-    apr_pool_t *pool;           /* the task's own root pool: it is for one thread alone */
+    volatile apr_uint32_t *begun; /* some child of this generation has, or had, a task; or NULL */
+    volatile int stop;            /* read by curl's progress callback too */
+    volatile int ending;          /* the child frees everything */
+    volatile apr_uint32_t busy;   /* a step is running */
+    int failed;                   /* the task could not start, and that is logged */
+    apr_pool_t *pool;             /* the task's own root pool: it is for one thread alone */
     b24bg_task_config_t config;
     b24bg_task_t *task;
 } background;
@@ -136,6 +138,9 @@ static apr_status_t start_task(void)
     config->log_baton = ap_server_conf;
     config->random = fill_random;
     background.task = b24bg_task_create(background.pool, config);
+    if (background.begun) {
+        apr_atomic_set32(background.begun, 1);
+    }
     return APR_SUCCESS;
 }
 
@@ -178,6 +183,18 @@ static apr_status_t run(int state, void *data, apr_pool_t *pool)
     return APR_SUCCESS;
 }
 
+/* After a reload it takes a moment, or two seconds, until httpd runs the callback in one of the new
+ * children. Where they are to end before that, nobody else writes what they have counted. A table
+ * that no task has ever worked on has nothing to be written. */
+static int has_no_task_begun(void)
+{
+    b24bg_table_health_t health;
+
+    b24bg_table_read_health(b24bg_main->table, &health);
+    return background.begun && !apr_atomic_read32(background.begun) && health.last_run &&
+           health.store_up == 1;
+}
+
 static apr_status_t stop_and_wait(void *data)
 {
     apr_interval_time_t waited;
@@ -188,7 +205,13 @@ static apr_status_t stop_and_wait(void *data)
          waited += STOP_SLICE) {
         apr_sleep(STOP_SLICE);
     }
-    if (background.pool && !apr_atomic_read32(&background.busy)) {
+    if (apr_atomic_read32(&background.busy)) {
+        return APR_SUCCESS;
+    }
+    if (has_no_task_begun()) {
+        step(); /* under the stop flag it only reads the store; the task's end writes */
+    }
+    if (background.pool) {
         apr_pool_destroy(background.pool);
         background.pool = NULL;
         background.task = NULL;
@@ -255,6 +278,16 @@ static void make_state_dir(server_rec *s)
     }
 }
 
+/* Without it all goes on as if there were a task. */
+static volatile apr_uint32_t *share_word(apr_pool_t *pconf)
+{
+    apr_shm_t *memory;
+
+    return apr_shm_create(&memory, sizeof(*background.begun), NULL, pconf) == APR_SUCCESS
+               ? apr_shm_baseaddr_get(memory)
+               : NULL;
+}
+
 apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s)
 {
     APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get_instance =
@@ -273,6 +306,7 @@ apr_status_t b24bg_background_register(apr_pool_t *pconf, server_rec *s)
         return APR_EGENERAL;
     }
     make_state_dir(s);
+    background.begun = share_word(pconf);
     rv = get_instance(&watchdog, "b24bg", 0, 1, pconf);
     if (rv == APR_SUCCESS) {
         rv = register_callback(watchdog, STEP_EVERY, NULL, run);

@@ -334,6 +334,22 @@ def test_a_stop_and_start_forgets_nothing(bitrix, server):
     wait_used(server, portal, 3, "portal")
 
 
+def test_a_stop_right_after_a_reload_forgets_nothing(bitrix, server):
+    """Before httpd has let the new child's task begin, which takes it a tenth of a second."""
+    portal = bitrix.add_portal()
+    server.bound(portal)
+    for number_ in range(1, 6):
+        tags = page_of(server, portal).tag, page_of(server, portal).tag
+        server.graceful()
+        for tag in tags:
+            assert server.post(BEACON, f"tag={tag}&ms=6000", "text/plain")[0] == 204
+        server.stop()
+        stored = server.rows("SELECT used FROM b24bg_budgets WHERE source = 'browser'")
+        assert stored == [(str(2 * number_),)]
+        server.start()
+        wait_used(server, portal, 2 * number_)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_budget_on_postgresql(bitrix, postgres, mode):
     server = bitrix.serve(conf(bitrix, store=postgres), store=postgres, **MODES[mode])

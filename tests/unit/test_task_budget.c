@@ -2,6 +2,7 @@
  * registration; and pages that are served and do not run. */
 #include "task_world.h"
 
+#include "b24bg_table_parts.h"
 #include "b24bg_task_parts.h"
 
 /* One look at all places; what is flushed is flushed. */
@@ -165,6 +166,42 @@ static void a_load_before_the_old_windows_are_back(void **state)
     assert_int_equal(10, used(B24BG_BUDGET_BROWSER));
     start_task("another process");
     step();
+    assert_int_equal(10, used(B24BG_BUDGET_BROWSER));
+    end();
+}
+
+/* As another process does it, which is ahead of ours. */
+static void know_in_table(const char *member_id)
+{
+    b24bg_known_portal_t portal = {{world.app.row, member_id, 0},
+                                   "https://crm.example.com",
+                                   "app-token",
+                                   world.now,
+                                   1,
+                                   1,
+                                   world.now};
+
+    assert_int_equal(1, b24bg_table_know(world.config.table, &portal));
+}
+
+static void nothing_is_written_before_the_old_windows_are_back(void **state)
+{
+    apr_uint64_t lock;
+
+    (void)state;
+    begin_known();
+    slow(B24BG_BUDGET_BROWSER, 9);
+    minute();
+    lose_table();
+    know_in_table(MEMBER);
+    slow(B24BG_BUDGET_BROWSER, 1);
+    lock = b24bg_table_lock(world.config.table); /* keeps the task from reading the store */
+    start_task("held up");
+    minute();
+    apr_pool_destroy(world.task_pool);
+    b24bg_table_unlock(world.config.table, lock);
+    assert_int_equal(9, stored(B24BG_BUDGET_BROWSER));
+    start_again();
     assert_int_equal(10, used(B24BG_BUDGET_BROWSER));
     end();
 }
@@ -823,6 +860,7 @@ int main(void)
 {
     UNIT_ADD(windows_survive_a_restart);
     UNIT_ADD(a_load_before_the_old_windows_are_back);
+    UNIT_ADD(nothing_is_written_before_the_old_windows_are_back);
     UNIT_ADD(windows_are_written_once_a_minute);
     UNIT_ADD(a_window_that_is_over_is_put_empty);
     UNIT_ADD(a_window_that_is_over_in_the_store_stays_over);
