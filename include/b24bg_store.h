@@ -165,9 +165,14 @@ typedef struct {
 apr_status_t b24bg_store_portal_put(b24bg_store_t *store, const b24bg_store_portal_t *portal,
                                     const b24bg_store_reason_t *reason);
 /* Wipes its three tokens and sets installed to 0; the row stays, so that every machine learns of
- * it. APR_NOTFOUND if there is no such portal. */
+ * it. APR_NOTFOUND if there is no such portal. Sheds once. */
 apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, const char *member_id,
                                      const b24bg_store_reason_t *reason);
+/* SQLite's log (-wal) keeps older copies of rows, tokens too, long after they were wiped. This
+ * empties it where a portal was wiped since the last time, or the store was just opened: whoever
+ * wiped one before may not have come to it. 0: somebody reads just now, a backup for one; try
+ * again later. Nothing is lost by it, and the last call's error stays. */
+int b24bg_store_shed(b24bg_store_t *store);
 /* New access_token, refresh_token, access_expires and refreshed of the same portal, committed
  * before anybody uses them. `spent`: the refresh token that was given for them. APR_NOTFOUND if the
  * portal has another one by now, is not there or was wiped: an installation came in between, and

@@ -29,6 +29,9 @@ typedef struct {
     /* While it is opened, a statement that fails is tried again for this long. SQLite refuses some
      * without any waiting while another process makes the tables or switches to WAL. */
     apr_interval_time_t patience;
+    /* Drops older copies of rows that lie beside the tables, or NULL where nobody can get at such.
+     * Its first value is "0" when that is done, another one while somebody reads them. */
+    const char *shed;
 } b24bg_store_dialect_t;
 
 typedef struct {
@@ -47,6 +50,10 @@ apr_status_t b24bg_store_db_open(apr_pool_t *pool, const char *driver, const cha
 
 /* Runs a statement without values; 0, or the driver's code. */
 int b24bg_store_db_run(const b24bg_store_db_t *db, const char *statement);
+
+/* 1 when older copies of rows are gone, or there never are any (see `shed`). Waits for a fifth of a
+ * second at most. */
+int b24bg_store_db_shed(const b24bg_store_db_t *db, apr_pool_t *pool);
 
 /* What the database says about the code that a call has just returned: one line, no values, no
  * password. */

@@ -20,6 +20,7 @@ struct b24bg_store_t {
     apr_dbd_prepared_t *prepared[B24BG_SQL_COUNT];
     apr_status_t status;
     const char *error;
+    int is_shed; /* see b24bg_store_shed */
 };
 
 /* Prepares all statements; on failure *error says why. */

@@ -368,7 +368,17 @@ apr_status_t b24bg_store_portal_wipe(b24bg_store_t *store, const char *app, cons
     b24bg_store_sql_begin_change(store, 1);
     b24bg_store_sql_run_on_one(store, B24BG_SQL_WIPE_PORTAL, values, PORTAL_GONE);
     note(store, app, member_id, reason);
-    return b24bg_store_sql_end(store);
+    if (b24bg_store_sql_end(store) == APR_SUCCESS) {
+        store->is_shed = 0;
+        b24bg_store_shed(store);
+    }
+    return store->status;
+}
+
+int b24bg_store_shed(b24bg_store_t *store)
+{
+    store->is_shed = store->is_shed || b24bg_store_db_shed(&store->db, store->scratch);
+    return store->is_shed;
 }
 
 apr_status_t b24bg_store_portal_tokens(b24bg_store_t *store, const b24bg_store_portal_t *portal,

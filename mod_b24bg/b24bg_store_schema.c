@@ -140,7 +140,8 @@ static apr_status_t make_file(apr_pool_t *pool, const char *path)
 }
 
 /* apr_dbd tries a locked database 16 times, 0.1 s apart; with SQLite's own wait within each try
- * the sum is about 5 s. Tokens that were wiped must not stay in free pages. */
+ * the sum is about 5 s. Tokens that were wiped must not stay in free pages; of the log
+ * that WAL writes see `shed`. */
 static const char *const sqlite_settings[] = {
     "PRAGMA busy_timeout = 200",
     "PRAGMA journal_mode = WAL",
@@ -180,6 +181,7 @@ static const b24bg_store_dialect_t dialects[] = {
         .look_for_meta = "SELECT 1 FROM sqlite_master WHERE name = 'b24bg_meta'",
         .lock_schema = no_lock, /* `begin` is one */
         .patience = APR_USEC_PER_SEC,
+        .shed = "PRAGMA wal_checkpoint(TRUNCATE)",
     },
     {
         .driver = "pgsql",
@@ -236,6 +238,14 @@ static int run_once(const b24bg_store_db_t *db, apr_pool_t *pool, const char *st
         *value = apr_pstrdup(pool, apr_dbd_get_entry(db->driver, row, 0));
     }
     return code;
+}
+
+int b24bg_store_db_shed(const b24bg_store_db_t *db, apr_pool_t *pool)
+{
+    const char *value;
+
+    return !db->dialect->shed ||
+           (run_once(db, pool, db->dialect->shed, &value) == 0 && value && *value == '0');
 }
 
 static int run(const b24bg_store_db_t *db, apr_pool_t *pool, const char *statement,

@@ -114,6 +114,9 @@ static void keep_lease(b24bg_task_t *task)
     }
     task->lease_due = task->now + B24BG_TASK_LEASE_EVERY;
     b24bg_task_still_leads(task);
+    if (task->store) {
+        b24bg_store_shed(task->store); /* also where b24bgctl or another process could not */
+    }
     if (task->store && task->down_logged) {
         b24bg_task_say(task, B24BG_LOG_NOTICE, "B24BG0303: the store is back");
         task->down_logged = 0;

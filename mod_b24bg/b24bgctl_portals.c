@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHED_PATIENCE apr_time_from_sec(2)
+#define SHED_INTERVAL (100 * (APR_USEC_PER_SEC / 1000))
+
 /* portals */
 
 enum { APP, MEMBER_ID, DOMAIN, INSTALLED, LAST_LOAD, LOADS, TOKEN_AGE, STATE, COLUMNS };
@@ -151,6 +154,23 @@ static int has_nothing(const b24bg_store_portal_t *portal)
            !*portal->application_token;
 }
 
+/* A process that reads for longer than this is no server, but a backup or somebody's shell. */
+static b24bgctl_exit_e shed(b24bg_store_t *store)
+{
+    apr_time_t end = apr_time_now() + SHED_PATIENCE;
+
+    while (!b24bg_store_shed(store)) {
+        if (apr_time_now() > end) {
+            return b24bgctl_fail(
+                B24BGCTL_WARNING,
+                "somebody reads the store, perhaps a backup, so its log (-wal) still has copies of "
+                "what was wiped. Give this command again when that has ended");
+        }
+        apr_sleep(SHED_INTERVAL);
+    }
+    return B24BGCTL_GOOD;
+}
+
 static b24bgctl_exit_e wipe(b24bg_store_t *store, const b24bg_store_portal_t *portal)
 {
     const b24bg_store_reason_t reason = {NULL,           "forgotten", "by b24bgctl",
@@ -165,7 +185,7 @@ static b24bgctl_exit_e wipe(b24bg_store_t *store, const b24bg_store_portal_t *po
            "registered there stays until the application is uninstalled. Installing the\n"
            "application again brings the portal back.\n",
            portal->member_id, portal->domain, portal->app);
-    return B24BGCTL_GOOD;
+    return shed(store);
 }
 
 b24bgctl_exit_e b24bgctl_forget(b24bgctl_t *ctl)
@@ -184,7 +204,7 @@ b24bgctl_exit_e b24bgctl_forget(b24bgctl_t *ctl)
         printf("nothing to do: portal %s (%s) of app %s has no tokens.\n"
                "It was uninstalled or forgotten before.\n",
                portal->member_id, portal->domain, portal->app);
-        return B24BGCTL_GOOD;
+        return shed(store);
     }
     return wipe(store, portal);
 }

@@ -551,6 +551,27 @@ def test_forgotten_tokens_are_in_no_file(store):
     assert not any(secret.encode() in left for secret in SECRETS)
 
 
+def test_forget_while_somebody_reads(store):
+    """What was wiped stays in the log meanwhile; the same command later takes it away."""
+    with contextlib.closing(sqlite3.connect(store / "b24bg.db", isolation_level=None)) as server:
+        server.execute("PRAGMA secure_delete = ON")
+        server.execute("DELETE FROM b24bg_portals WHERE app = 'chat'")  # it has the same tokens
+        server.execute("UPDATE b24bg_portals SET loads = loads + 1")  # with its tokens in the log
+        tokens = server.execute("SELECT access_token, refresh_token FROM b24bg_portals WHERE "
+                                "app = 'telephony' AND installed > 0").fetchone()
+        server.execute("BEGIN")
+        server.execute("SELECT * FROM b24bg_portals").fetchone()
+        run = subprocess.run([CTL, "forget", "telephony", MEMBER_ID, "--state-dir", store], text=True,
+                             capture_output=True, timeout=PATIENCE)
+        assert run.returncode == WARNING and "somebody reads the store" in run.stderr
+        log = store / "b24bg.db-wal"
+        assert all(token.encode() in log.read_bytes() for token in tokens)
+        server.execute("ROLLBACK")
+        assert "nothing to do" in ctl("forget", "telephony", MEMBER_ID, "--state-dir", store)
+        files = b"".join(path.read_bytes() for path in store.iterdir())
+        assert not [token for token in tokens if token.encode() in files]
+
+
 def test_forget_twice(store):
     ctl("forget", "telephony", MEMBER_ID, "--state-dir", store)
     before = everything_in(store)

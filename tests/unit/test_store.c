@@ -1682,6 +1682,61 @@ static void a_wiped_portal_stays_without_tokens(void **state)
     assert_string_equal("uninstalled installed", history(store, 9));
 }
 
+/* 1 if the file holds the text. */
+static int holds(const char *path, const char *text)
+{
+    static char content[1024 * 1024];
+    FILE *file = fopen(path, "rb");
+    size_t length;
+    size_t i;
+
+    assert_non_null(file);
+    length = fread(content, 1, sizeof(content), file);
+    fclose(file);
+    for (i = 0; i + strlen(text) <= length; i++) {
+        if (memcmp(content + i, text, strlen(text)) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void wiped_tokens_leave_the_log(void **state)
+{
+    b24bg_store_portal_t portal = portal_of(MEMBER);
+    apr_dbd_results_t *results = NULL;
+    b24bg_store_t *store;
+    const char *log;
+    raw_t raw;
+    int rows;
+
+    (void)state;
+    world.side = &sides[0];
+    empty_database();
+    store = open_store();
+    log = apr_pstrcat(unit_pool, world.params, "-wal", NULL);
+    portal.refresh_token = "the-refresh-token-of-this-test";
+    put_portal(store, &portal, "installed");
+    assert_int_equal(1, holds(log, portal.refresh_token));
+    assert_true(raw_open(&raw)); /* a backup reads */
+    assert_int_equal(0, apr_dbd_query(raw.driver, raw.handle, &rows, "BEGIN"));
+    assert_int_equal(0, apr_dbd_select(raw.driver, raw.pool, raw.handle, &results,
+                                       "SELECT COUNT(*) FROM b24bg_portals", 1));
+    OK(store, b24bg_store_portal_wipe(store, "telephony", MEMBER, NULL));
+    assert_int_equal(0, b24bg_store_shed(store));
+    assert_int_equal(1, holds(log, portal.refresh_token));
+    apr_dbd_close(raw.driver, raw.handle);
+    assert_int_equal(1, b24bg_store_shed(store));
+    assert_int_equal(0, holds(log, portal.refresh_token));
+    assert_int_equal(0, holds(world.params, portal.refresh_token));
+
+    put_portal(store, &portal, "installed again");
+    assert_int_equal(1, holds(log, portal.refresh_token));
+    OK(store, b24bg_store_portal_wipe(store, "telephony", MEMBER, NULL));
+    assert_int_equal(0, holds(log, portal.refresh_token));
+    assert_int_equal(0, holds(world.params, portal.refresh_token));
+}
+
 static void tokens_are_replaced_and_nothing_else(void **state)
 {
     b24bg_store_t *store = create_store(state);
@@ -2857,6 +2912,7 @@ int main(void)
     UNIT_ADD_ROWS(version_3_is_migrated, sides);
     UNIT_ADD_ROWS(many_open_at_once, sides);
     UNIT_ADD(files_are_for_the_owner_alone);
+    UNIT_ADD(wiped_tokens_leave_the_log);
     UNIT_ADD(a_file_that_is_there_stays_as_it_is);
     UNIT_ADD_ROWS(opening_says_what_is_wrong, bad_opens);
     UNIT_ADD_ROWS(no_error_tells_a_password, passwords);
