@@ -33,9 +33,10 @@ typedef struct {
 } b24bg_notice_t;
 
 /* Reads body and query, variants A to E of protocol.md 3.2; the body wins. Both are changed. Of a
- * body that was cut the whole pairs are taken, and of a form with a fault those in front of it. 0
- * if something is neither form nor JSON and no code was found; the notice is then empty. Strings
- * are allocated in pool. */
+ * body that was cut the whole members are taken, and of the description what is there; a code that
+ * lies behind the cut is "-". Of a form with a fault the pairs in front of it. 0 if the body is
+ * something and no code was found, or the query has a fault and none; the notice is then empty.
+ * Strings are allocated in pool. */
 int b24bg_notice_read(apr_pool_t *pool, b24bg_notice_text_t *body, char *query,
                       b24bg_notice_t *notice);
 

@@ -143,17 +143,19 @@ def test_many_bad_bytes(server, lines):
 
 NOTHING = {
     "GET": ("GET", "", None), "HEAD": ("HEAD", "", None), "POST without a body": ("POST", "", ""),
-    "other fields": ("POST", "x=1", "ts=1&auth[domain]=x"),
-    "other names": ("POST", "", "Error=1&error_description=x&xerror=1&errors=2"),
-    "JSON without it": ("POST", "", '{"ts":1}'), "empty JSON": ("POST", "", "{}"),
-    "JSON with an error of another type": ("POST", "", '{"error":{"a":1}}'),
-    "repeated": ("POST", "", "x=1&x=2"), "empty code": ("POST", "", "error=&error_description=x"),
-    "empty code in JSON": ("POST", "", '{"error":""}'),
+    "other fields": ("GET", "x=1", None), "repeated": ("POST", "x=1&x=2", ""),
 }
 UNREADABLE = {
     "bad escape": ("", b"error_description=%ZZ"), "bad escape behind": ("", b"x=1&y=%"),
     "NUL": ("", b"x=%00"), "NUL raw": ("", b"x=1\0"), "JSON cut": ("", b'{"error":"X"'),
     "bad query": ("x=%ZZ", b""),
+    "other fields": ("x=1", b"ts=1&auth[domain]=x"),
+    "other names": ("", b"Error=1&error_description=x&xerror=1&errors=2"),
+    "JSON without it": ("", b'{"ts":1}'), "empty JSON": ("", b"{}"),
+    "JSON with an error of another type": ("", b'{"error":{"a":1}}'),
+    "empty code": ("", b"error=&error_description=x"), "empty code in JSON": ("", b'{"error":""}'),
+    "a list": ("", b'[{"error":"X"}]'), "text": ("", b"the registration is gone"),
+    "parts": ("", b'--b\r\nContent-Disposition: form-data; name="error"\r\n\r\nX\r\n--b--\r\n'),
 }
 
 
@@ -210,9 +212,28 @@ def test_too_large_and_never_ending(server, lines, framing):
     assert lines() == [("default", "-", OVERTIME, DESCRIPTION)]
 
 
-def test_cut_in_the_middle_of_an_escape(server, lines):
-    check_empty(ask(server, body=b"error=X&error_description=" + b"%41" * 50000))
-    assert [line[2] for line in lines()] == ["X"]
+# body: code in its line, and how its description begins
+LARGE = {
+    "description": (b"error=X&error_description=" + b"%41" * 50000, "X", "A"),
+    "description first": (b"error_description=" + b"b" * 70000 + b"&error=X", "-", "b"),
+    "JSON": (b'{"error":"X","error_description":"' + b"c" * 100000 + b'"}', "X", "c"),
+    "JSON, description first": (b'{"error_description":"' + b"d" * 100000 + b'","error":"X"}', "-",
+                                "d"),
+    "a megabyte": (b"error=X&error_description=" + b"e" * 1000000, "X", "e"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_descriptions(server, lines, name):
+    """Each notice makes a line, with 300 bytes of code and description."""
+    payload, code, letter = LARGE[name]
+    check_empty(ask(server, body=payload))
+    assert lines() == [("default", "-", code, letter * 299)]
+
+
+def test_nuls_are_blanks(server, lines):
+    check_empty(ask(server, body=b"error=X&error_description=a%00b%0Ac\0d"))
+    assert lines() == [("default", "-", "X", "a b c d")]
 
 
 # Keys

@@ -95,7 +95,31 @@ static const row_t rows[] = {
     {"no description from elsewhere", "error=A", "error=B&error_description=b", "A", "", 0},
     {"an empty code is none", "error=", "error=B", "B", "", 0},
     {"cut in a pair", "error=A&error_description=a&x=1%4", "", "A", "a", 1},
-    {"cut in the description", "error=A&error_description=abc", "", "A", "", 1},
+    {"cut in the description", "error=A&error_description=abc", "", "A", "abc", 1},
+    {"cut in an escape", "error=A&error_description=ab%2", "", "A", "ab", 1},
+    {"cut behind a %", "error=A&error_description=ab%", "", "A", "ab", 1},
+    {"cut in front of the code", "error_description=abc", "", "-", "abc", 1},
+    {"cut in the code behind a description", "error_description=abc&error=A", "", "-", "abc", 1},
+    {"NULs", "error=A&error_description=a%00b%2500&x=%00", "", "A", "a b%00", 0},
+    {"JSON with NULs", "{\"error\":\"A\",\"error_description\":\"a\\u0000b\"}", "", "A", "a b", 0},
+    {"JSON with a NUL in its code", "{\"error\":\"X\\u0000\"}", "", "X_", "", 0},
+    {"JSON cut in its description", "{\"a\":[\"{\"],\"error\":\"A\",\"error_description\":\"a b",
+     "", "A", "a b", 1},
+    {"JSON cut in an escape", "{\"error\":\"A\",\"error_description\":\"a\\\"b\\", "", "A", "a'b",
+     1},
+    {"JSON cut in a long escape", "{\"error\":\"A\",\"error_description\":\"a\\u04", "", "A", "a",
+     1},
+    {"JSON cut between surrogates", "{\"error\":\"A\",\"error_description\":\"a\\ud83d\\ude", "",
+     "A", "a", 1},
+    {"JSON cut behind a surrogate", "{\"error\":\"A\",\"error_description\":\"a\\ud83d", "", "A",
+     "a", 1},
+    {"JSON cut in a character", "{\"error\":\"A\",\"error_description\":\"a\xE2\x82", "", "A", "a",
+     1},
+    {"JSON cut elsewhere", "{\"error\":\"A\",\"error_description\":\"a\",\"auth\":{\"x\":\"y", "",
+     "A", "a", 1},
+    {"JSON cut in front of the code", "{\"error_description\":\"a", "", "-", "a", 1},
+    {"JSON cut in the code", "{\"error_description\":\"a\",\"error\":\"A", "", "-", "a", 1},
+    {"JSON cut behind its end", "{\"error\":\"A\",\"error_description\":\"a\"}  ", "", "A", "a", 1},
     {"cut behind a pair", "error=A&", "", "A", "", 1},
     {"cut in the code", "error=A", "error=B", "B", "", 1},
 
@@ -135,11 +159,8 @@ static const struct nothing {
     int cut;
 } nothing[] = {
     {"nothing", "", "", 0},
-    {"other fields", "ts=1&auth[domain]=x", "x=1", 0},
-    {"names that differ in case", "Error=1&ERROR=2&error_description=x", "", 0},
-    {"empty code in JSON", "{\"error\":\"\"}", "", 0},
-    {"an object for a code", "{\"error\":{\"a\":1}}", "", 0},
-    {"cut in the only pair", "error=A", "", 1},
+    {"blanks", " \r\n", "", 0},
+    {"other fields of a query", "", "x=1", 0},
 };
 
 static void no_notice(void **state)
@@ -163,11 +184,17 @@ static const struct unreadable {
     {"bad query", "", "x=%"},
     {"JSON cut", "{\"error\":\"X\"", ""},
     {"JSON with bytes behind it", "{\"error\":\"X\"}}", ""},
-    {"JSON with a NUL", "{\"error\":\"X\\u0000\"}", ""},
+    {"other fields", "ts=1&auth[domain]=x", "x=1"},
+    {"names that differ in case", "Error=1&ERROR=2&error_description=x", ""},
+    {"text", "hello", ""},
+    {"a list", "[{\"error\":\"X\"}]", ""},
+    {"parts", "--b\r\nContent-Disposition: form-data; name=\"error\"\r\n\r\nX\r\n--b--\r\n", ""},
+    {"empty code in JSON", "{\"error\":\"\"}", ""},
+    {"an object for a code", "{\"error\":{\"a\":1}}", ""},
     {"JSON that is no UTF-8", "{\"error\":\"\xFF\"}", ""},
 };
 
-static void neither_form_nor_json(void **state)
+static void no_code_in_a_body(void **state)
 {
     const struct unreadable *row = *state;
     b24bg_notice_t notice;
@@ -175,6 +202,16 @@ static void neither_form_nor_json(void **state)
     assert_int_equal(0, read_notice(row->body, row->query, 0, &notice));
     assert_null(notice.error);
     assert_string_equal("", notice.description);
+}
+
+static void cut_in_the_only_pair(void **state)
+{
+    b24bg_notice_t notice;
+
+    (void)state;
+    assert_int_equal(0, read_notice("error=A", "", 1, &notice));
+    assert_int_equal(0, read_notice("{\"error\":\"A", "", 1, &notice));
+    assert_int_equal(0, read_notice("{", "", 1, &notice));
 }
 
 /* json_loads would stop at it. */
@@ -307,7 +344,8 @@ int main(void)
     UNIT_ADD_ROWS(key_of_a_path, keys);
     UNIT_ADD_ROWS(variants, rows);
     UNIT_ADD_ROWS(no_notice, nothing);
-    UNIT_ADD_ROWS(neither_form_nor_json, unreadable);
+    UNIT_ADD_ROWS(no_code_in_a_body, unreadable);
+    UNIT_ADD(cut_in_the_only_pair);
     UNIT_ADD(raw_nul_behind_json);
     UNIT_ADD(deep_json);
     UNIT_ADD_ROWS(cut_at_300_bytes, lengths);
