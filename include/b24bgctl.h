@@ -56,6 +56,9 @@ typedef struct {
 b24bgctl_exit_e b24bgctl_fail(b24bgctl_exit_e code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What it said last, cut at 1,023 bytes; "" if nothing. */
+const char *b24bgctl_failure(void);
+
 /* The same about an option that cannot be; returns 0. */
 int b24bgctl_refuse(b24bgctl_option_e option, const char *why);
 

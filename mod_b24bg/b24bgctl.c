@@ -217,10 +217,21 @@ static const struct command_t {
      "access token is. The sample's tokens end as a refusal in the error log, real\n"
      "ones as an installation.\n" SAMPLE_NOTE "\n" SENDING_NOTE}};
 
+/* The last one; for whoever reads stdout alone. */
+static char failure[1024];
+
+const char *b24bgctl_failure(void)
+{
+    return failure;
+}
+
 b24bgctl_exit_e b24bgctl_fail(b24bgctl_exit_e code, const char *format, ...)
 {
     va_list arguments;
 
+    va_start(arguments, format);
+    vsnprintf(failure, sizeof(failure), format, arguments);
+    va_end(arguments);
     va_start(arguments, format);
     fputs("b24bgctl: ", stderr);
     vfprintf(stderr, format, arguments);

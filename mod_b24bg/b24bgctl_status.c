@@ -261,6 +261,7 @@ static const char *count_text(const view_t *view)
         const entry_t *entry = &APR_ARRAY_IDX(view->entries, i, entry_t);
         unbound += entry->state == B24BG_REGISTRATION_UNBOUND;
         if (entry->state == B24BG_REGISTRATION_BOUND &&
+            !(entry->portal && !entry->portal->installed) && /* forgotten, and still there */
             !(counted && is_same_portal(entry, counted))) {
             registered++;
             counted = entry;
@@ -389,6 +390,29 @@ static b24bgctl_exit_e print_json(const view_t *view, b24bgctl_exit_e worst)
     return worst;
 }
 
+/* Monitors show the first line of stdout, whatever stderr has. */
+static b24bgctl_exit_e print_failure(const b24bgctl_t *ctl, b24bgctl_exit_e code)
+{
+    int is_usage = code == B24BGCTL_USAGE;
+    const char *text =
+        apr_pstrcat(ctl->pool, is_usage ? "UNKNOWN - " : "CRITICAL - ", b24bgctl_failure(), NULL);
+    json_t *all;
+
+    text = b24bg_form_clean(ctl->pool, text, 4 * B24BGCTL_CELL_LONGEST);
+    if (!ctl->options[B24BGCTL_JSON]) {
+        printf("%s\n", text);
+        return code;
+    }
+    all = json_pack("{s:s, s:s, s:n, s:[]}", "status", is_usage ? "unknown" : "critical", "summary",
+                    text, "background", "registrations");
+    if (all) {
+        json_dumpf(all, stdout, JSON_INDENT(2));
+        printf("\n");
+    }
+    json_decref(all);
+    return code;
+}
+
 b24bgctl_exit_e b24bgctl_status(b24bgctl_t *ctl)
 {
     view_t view = {ctl->pool, apr_array_make(ctl->pool, 16, sizeof(entry_t)), NULL, apr_time_now()};
@@ -397,11 +421,11 @@ b24bgctl_exit_e b24bgctl_status(b24bgctl_t *ctl)
     b24bgctl_exit_e worst = b24bgctl_store_open(ctl, &store);
 
     if (worst != B24BGCTL_GOOD) {
-        return worst;
+        return print_failure(ctl, worst);
     }
     rv = read_view(store, &view);
     if (rv != APR_SUCCESS) {
-        return b24bgctl_store_fail(store, rv);
+        return print_failure(ctl, b24bgctl_store_fail(store, rv));
     }
     worst = worst_of(&view);
     if (ctl->options[B24BGCTL_JSON]) {

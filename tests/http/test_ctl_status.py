@@ -262,6 +262,30 @@ def test_a_registration_without_a_portal(sqlite):
     assert as_json(sqlite)["registrations"][0]["domain"] is None
 
 
+def test_a_forgotten_portal_is_not_registered(store):
+    store.lease()
+    store.portal(installed=0, refresh_token="")
+    store.registration()
+    assert status(store)[0] == "OK - 0 portals registered"
+
+
+@pytest.mark.parametrize("place, word, code", [
+    (["--store", "/nonexistent/b.db"], "critical", CRITICAL),
+    (["--store", "x:y"], "unknown", USAGE)])
+def test_no_store(place, word, code):
+    """Monitors show what is on stdout."""
+    run = subprocess.run([CTL, "status", *place], text=True, capture_output=True, timeout=PATIENCE)
+    assert run.returncode == code
+    line, = run.stdout.splitlines()
+    why = run.stderr.removeprefix("b24bgctl: ").strip()
+    assert line == f"{word.upper()} - {why}"
+    run = subprocess.run([CTL, "status", "--json", *place], text=True, capture_output=True,
+                         timeout=PATIENCE)
+    assert run.returncode == code
+    assert json.loads(run.stdout) == {"status": word, "summary": line, "background": None,
+                                      "registrations": []}
+
+
 def test_no_portals(store):
     store.lease()
     assert status(store) == ("OK - 0 portals registered", [])
