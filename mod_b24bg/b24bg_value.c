@@ -89,7 +89,8 @@ const char *b24bg_value_time(apr_pool_t *pool, const char *text, apr_time_t min,
         count * unit < min) {
         return apr_psprintf(pool,
                             "a time from %" APR_TIME_T_FMT "ms to %" APR_TIME_T_FMT
-                            "s is allowed, written as 250ms, 5s, 30m or 6h",
+                            "s is allowed, written as 250ms, 5s, 30m or 6h; a number "
+                            "alone is seconds",
                             min / 1000, max / APR_USEC_PER_SEC);
     }
     *time = count * unit;
@@ -200,7 +201,7 @@ const char *b24bg_value_url(apr_pool_t *pool, const char *text, int flags, apr_s
                "themselves";
     }
     if ((flags & B24BG_VALUE_URL_NO_QUERY) && strchr(text, '?')) {
-        return "no query is allowed: the key becomes the last segment of the path";
+        return "no query (?) is allowed";
     }
     if ((flags & B24BG_VALUE_URL_PATH) && text[0] == '/' && text[1] != '/') {
         return NULL;
@@ -216,7 +217,9 @@ const char *b24bg_value_url(apr_pool_t *pool, const char *text, int flags, apr_s
         ((flags & B24BG_VALUE_URL_HTTP) || is_loopback(uri.hostname))) {
         return NULL;
     }
-    return "https is allowed; http only to a loopback host or with B24bgAllowHTTP on";
+    return flags & B24BG_VALUE_URL_HTTP
+               ? "https and http are allowed"
+               : "https is allowed; http only to a loopback host or with B24bgAllowHTTP on";
 }
 
 const char *b24bg_value_pattern(apr_pool_t *pool, const char *text, const char **pattern)

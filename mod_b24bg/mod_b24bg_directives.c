@@ -388,6 +388,9 @@ static const char *read_secret_file(cmd_parms *cmd, const char *path, const char
     apr_finfo_t info;
     apr_status_t rv;
 
+    if (!*path) {
+        return "file: with the path of a file behind it is allowed";
+    }
     path = ap_server_root_relative(cmd->pool, path);
     rv = apr_file_open(&file, path ? path : "", APR_READ, 0, cmd->temp_pool);
     if (rv == APR_SUCCESS) {
@@ -425,7 +428,7 @@ static const char *read_secret(cmd_parms *cmd, const char *value, const char **s
         error = read_secret_file(cmd, value + 5, secret);
     } else if (strncmp(value, "env:", 4) == 0) {
         *secret = getenv(value + 4);
-    } else {
+    } else if (*value) {
         *secret = value;
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, cmd->server,
                      "B24BG0013: B24bgClient at %s: the secret stands in the configuration; put "
@@ -433,7 +436,7 @@ static const char *read_secret(cmd_parms *cmd, const char *value, const char **s
                      where(cmd));
     }
     if (!error && (!*secret || !**secret)) {
-        error = "a secret that is not empty is allowed";
+        error = "a secret that is not empty is allowed; leave it out if there is none";
     }
     return error;
 }
@@ -455,10 +458,15 @@ IN_APP(client);
 static const char *set_client(cmd_parms *cmd, void *unused, const char *id, const char *secret)
 {
     const char *error = check_place(cmd, &client_setter);
+    const char *words = cmd->directive->args;
 
     (void)unused;
     if (error) {
         return error;
+    }
+    ap_getword_conf(cmd->temp_pool, &words);
+    if (!secret && *words) {
+        secret = ""; /* httpd passes that as if there were nothing */
     }
     error = client(cmd, b24bg_main->open_app, id, secret);
     return error
@@ -503,9 +511,13 @@ static const char *timeout(cmd_parms *cmd, b24bg_app_t *app, const char *connect
     const char *error =
         b24bg_value_time(cmd->pool, connect, TIMEOUT_LEAST, TIMEOUT_MOST, &http->connect_timeout);
 
-    return error ? error
-                 : b24bg_value_time(cmd->pool, total, TIMEOUT_LEAST, TIMEOUT_MOST,
-                                    &http->total_timeout);
+    if (error) {
+        return apr_pstrcat(cmd->pool, "to connect: ", error, NULL);
+    }
+    error = b24bg_value_time(cmd->pool, total, http->connect_timeout, TIMEOUT_MOST,
+                             &http->total_timeout);
+    return error ? apr_pstrcat(cmd->pool, "in all, not below that to connect: ", error, NULL)
+                 : NULL;
 }
 IN_APP(timeout);
 

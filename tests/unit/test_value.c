@@ -253,6 +253,7 @@ static void test_text(void **state)
 /* What the messages say. */
 #define ABSOLUTE "an absolute URL as https://host/path"
 #define SECURE "https is allowed; http only to a loopback host or with B24bgAllowHTTP on"
+#define BOTH "https and http are allowed"
 #define BYTES "without blanks, quotes, < > \\ and non-ASCII"
 #define FRAGMENT "no #fragment"
 #define QUERY "no query"
@@ -293,9 +294,9 @@ static const url_t urls[] = {
     {"looks like loopback: user", "http://127.0.0.1@evil.com/w", 0, ABSOLUTE},
     {"looks like loopback: user and password", "http://localhost:80@evil.com/w", 0, ABSOLUTE},
     {"looks like loopback: ::1:1", "http://[::1:1]/w", 0, SECURE},
-    {"other scheme", "ftp://worker.example.com/w", HTTP, SECURE},
+    {"other scheme", "ftp://worker.example.com/w", HTTP, BOTH},
     {"script", "javascript:alert(1)", HTTP | PATH, ABSOLUTE},
-    {"script with a host", "javascript://h/%0Aalert(1)", HTTP | PATH, SECURE},
+    {"script with a host", "javascript://h/%0Aalert(1)", HTTP | PATH, BOTH},
     {"data", "data:text/html,x", HTTP | PATH, ABSOLUTE},
 
     {"empty", "", 0, ABSOLUTE},
