@@ -79,7 +79,8 @@ static void log_lost(request_rec *r, const b24bg_request_t *request, apr_status_
         "B24BG0204: a notice could not be kept in \"%s\" and was answered 503, app=%s "
         "portal=%s; %s",
         b24bg_main->journal, request->app->name, request->member_id ? request->member_id : "-",
-        APR_STATUS_IS_ENOSPC(rv) ? "make room there" : "let the server's User write there");
+        APR_STATUS_IS_ENOSPC(rv) ? "make room there, or mend the store if 64 MiB wait for it"
+                                 : "let the server's User write there");
 }
 
 /* It is on the disk before it is answered; what becomes of it is decided later. */
