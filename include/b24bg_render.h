@@ -97,6 +97,7 @@ typedef struct {
     int listed; /* 0: not configured any more; what it has counted is shown, its portals are not */
     int has_client;                 /* B24bgClient: portals can be known */
     int registers;                  /* with its URLs, so registrations are looked after */
+    int has_secret;                 /* of B24bgClient: tokens can be refreshed */
     int personal;                   /* B24bgUsers: registrations are for single users */
     int rebind;                     /* B24bgRebind */
     int silence;                    /* B24bgSilence */

@@ -229,6 +229,9 @@ static void write_last(b24bg_out_t *out, snapshot_t *snapshot, portal_t *portal)
         raw(out, "no token");
     }
     write_warning(out, portal, B24BG_PROBLEM_TOKEN, "not refreshed for long");
+    if (portal->app->config.registers && !portal->app->config.has_secret) {
+        raw(out, "<small>cannot be refreshed: B24bgClient has no secret</small>");
+    }
     end_cell(out);
 }
 

@@ -182,6 +182,7 @@ static void write_app(json_t *json, const b24bg_render_app_t *app)
     } else {
         literal(json, "budget_limit", "null");
     }
+    literal(json, "can_refresh", app->config.has_secret ? "true" : "false");
     write_requests(json, counts);
     write_outcomes(json, counts);
     number(json, "repeats", counts->repeats);

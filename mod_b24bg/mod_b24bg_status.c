@@ -55,6 +55,7 @@ static void describe(b24bg_render_source_t *source, const b24bg_app_t *app, int 
     config->listed = is_listed;
     config->has_client = app->rest.client_id != NULL;
     config->registers = app->rest.client_id && app->worker_url;
+    config->has_secret = app->rest.client_secret != NULL;
     config->personal = app->users->nelts > 0;
     config->rebind = app->policy.rebind;
     config->silence = app->silence != 0;

@@ -435,6 +435,24 @@ static void test_store_not_read_yet(void **state)
     assert_holds(written(b24bg_render_html, &source), "at the install URL");
 }
 
+/* Spec.md section 3, B24bgClient: "status says so". Where nothing is registered nothing is lost. */
+static void test_no_secret(void **state)
+{
+    static const char words[] = "cannot be refreshed: B24bgClient has no secret";
+    b24bg_table_t *table = new_table(4);
+    b24bg_render_source_t source = source_of(table);
+
+    (void)state;
+    show(table, 1, B24BG_REGISTRATION_BOUND, 0);
+    assert_holds(written(b24bg_render_html, &source), words);
+    assert_holds(written(b24bg_render_json, &source), "\"can_refresh\":false");
+    source.apps[0].has_secret = 1;
+    assert_lacks(written(b24bg_render_html, &source), words);
+    assert_holds(written(b24bg_render_json, &source), "\"can_refresh\":true");
+    source.apps[0].has_secret = source.apps[0].registers = 0;
+    assert_lacks(written(b24bg_render_html, &source), words);
+}
+
 /* Budget, tokens */
 
 static void test_budget(void **state)
@@ -995,6 +1013,7 @@ int main(void)
     UNIT_ADD(test_never_registered);
     UNIT_ADD_ROWS(test_health, healths);
     UNIT_ADD(test_store_not_read_yet);
+    UNIT_ADD(test_no_secret);
     UNIT_ADD(test_budget);
     UNIT_ADD_ROWS(test_used, useds);
     UNIT_ADD(test_no_window);
