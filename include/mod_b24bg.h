@@ -146,6 +146,11 @@ typedef struct {
 /* mod_b24bg_directives.c */
 extern const command_rec b24bg_directives[];
 
+/* mod_b24bg_app.c */
+
+/* <B24bgApp name>, with all that is in it; a command function of httpd's. */
+const char *b24bg_app_open(cmd_parms *cmd, void *conf, const char *arguments);
+
 /* mod_b24bg_config.c */
 b24bg_app_t *b24bg_config_new_app(apr_pool_t *pool, const char *name);
 /* B24bgBudgetWarn's default, by the count of B24bgSlowLimit, where it was not given. */

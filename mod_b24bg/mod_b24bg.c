@@ -3,7 +3,7 @@
  * Start-up:
  *  1. pre_config    forget what the last configuration left (static data survives nothing: the DSO
  *                   itself moves at every reload)
- *  2. directives    mod_b24bg_directives.c
+ *  2. directives    mod_b24bg_directives.c, mod_b24bg_app.c
  *  3. check_config  what one directive alone cannot know; `apachectl configtest` ends here
  *  4. post_config   the shared table, kept from generation to generation; skipped in the first
  *                   of httpd's two passes at start, and where nothing asks for the module
