@@ -12,7 +12,8 @@
  *   b24bg_task_alert.c         alerts: kept in the store, run from there
  *   b24bg_task_events.c        the last events of each portal, for the status page
  *   b24bg_task_budget.c        slow loads: kept, alerted of; pages that do not run
- *   b24bg_task_table.c         store -> table -> store, silence and the age of tokens
+ *   b24bg_task_table.c         store -> table -> store
+ *   b24bg_task_watch.c         each place now and then: silence, the age of tokens, the budget
  *
  * Thread: the task's. Whatever is under way has a pool of its own below task->pool.
  */
@@ -279,6 +280,9 @@ void b24bg_task_table_begin(b24bg_task_t *task);
 void b24bg_task_refresh_table(b24bg_task_t *task, apr_pool_t *scratch);
 /* Table -> store: loads of known portals that have come since the last time. */
 void b24bg_task_flush_counts(b24bg_task_t *task, apr_pool_t *scratch);
+
+/* b24bg_task_watch.c */
+
 /* Looks for portals that have fallen silent, and for tokens that are getting old. */
 void b24bg_task_watch(b24bg_task_t *task, apr_pool_t *scratch);
 
