@@ -344,11 +344,12 @@ class PortalServer(Server):
             lock.execute("ROLLBACK")
 
     def journal(self):
-        """Its records: {field: value}."""
+        """Its records, without what a killed server has left half-written: {field: value}."""
         path = self.state / "journal"
         records = path.read_bytes().split(b"\xb24bgj1\r\n")[1:] if path.exists() else []
         return [dict(urllib.parse.parse_qsl(record[JOURNAL_HEADER:].decode()))
-                for record in records]
+                for record in records
+                if len(record) - JOURNAL_HEADER == int.from_bytes(record[8:16], sys.byteorder)]
 
     def notices(self):
         """How many are in the inbox, done or not, once the journal is empty."""

@@ -216,7 +216,8 @@ def test_apps_are_apart(serve):
     expected = {requests("worker", "unknown", "one"): 2,
                 requests("worker", "unknown", "two-2_x"): 1,
                 requests("worker", "refused", "two-2_x"): 1, refusals("outside", "two-2_x"): 1,
-                requests("error", "unknown", "two-2_x"): 1, "portals": 2, "repeats app=one": 1}
+                requests("error", "unknown", "two-2_x"): 1, "portals": 2, "repeats app=one": 1,
+                "notices app=two-2_x result=unattributed": 1}
     with server.counting(expected):
         for target, domain, app in (("/1", "a.example", "one"), ("/1", "a.example", "one"),
                                     ("/2", "a.example", "two-2_x"), ("/2", "b.other", "two-2_x")):

@@ -113,6 +113,7 @@ def test_every_setting_in_the_conf_works_when_switched_on(here, serve, monkeypat
                                                           tmp_path):
     rest, host = settings_with_everything()
     monkeypatch.setenv("APACHE_LOG_DIR", str(tmp_path))
+    shutil.copy(ROOT / "conf/b24bg-alert-mail", here("/etc/apache2/b24bg/"))
     server = serve(here("\n".join([*rest, "<VirtualHost *>", *host, "</VirtualHost>"])),
                    modules=["reqtimeout"])
     store = pathlib.Path(here("/var/lib/b24bg/b24bg.db"))
