@@ -359,7 +359,8 @@ static void write_unknown(b24bg_out_t *out, snapshot_t *snapshot)
     }
     raw(out, "<h2>Other portals, not installed here</h2>\n<p>");
     b24bg_out_number(out, (apr_uint64_t)count);
-    raw(out, count > B24BG_RENDER_UNKNOWN_SHOWN ? ", the last of them:</p>\n" : ":</p>\n");
+    raw(out,
+        count > B24BG_RENDER_UNKNOWN_SHOWN ? " of them; the last ones:</p>\n" : " of them:</p>\n");
     raw(out, "<table>\n<thead><tr><th scope=\"col\">It says it is</th><th scope=\"col\">Last load"
              "</th><th scope=\"col\" class=\"n\">Loads</th></tr></thead>\n<tbody>\n");
     for (i = 0; i < count && i < B24BG_RENDER_UNKNOWN_SHOWN; i++) {

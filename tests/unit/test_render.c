@@ -230,7 +230,7 @@ static void test_uninstalled(void **state)
     assert_holds(written(b24bg_render_html, &source), "<b>no:</b> blocked: uninstalled<");
     assert_holds(written(b24bg_render_html, &source), "no action is needed");
     assert_holds(written(b24bg_render_html, &source), "<li>22:13 uninstalled</li>");
-    assert_holds(written(b24bg_render_html, &source), "<p>1:</p>");
+    assert_holds(written(b24bg_render_html, &source), "<p>1 of them:</p>");
     assert_holds(written(b24bg_render_json, &source), "\"next\":\"nothing by itself; no action");
     assert_int_equal(occurrences(written(b24bg_render_prometheus, &source), "portal=\""), 2);
     assert_lacks(written(b24bg_render_prometheus, &source), "\nb24bg_budget_used{");
@@ -700,7 +700,7 @@ static void test_unknown_portals(void **state)
         b24bg_table_count(table, &request);
     }
     html = written(b24bg_render_html, &source);
-    assert_holds(html, "50, the last of them:");
+    assert_holds(html, "50 of them; the last ones:");
     assert_int_equal(occurrences(html, "<th scope=\"row\" title=\"0"), B24BG_RENDER_UNKNOWN_SHOWN);
     assert_holds(html, apr_psprintf(unit_pool, "title=\"%032x\"", 20));
     assert_lacks(html, apr_psprintf(unit_pool, "title=\"%032x\"", 21));
